@@ -1,0 +1,173 @@
+"""The protocol as data: what one run is, what a profile is, and which runs a grid has."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, replace
+
+from . import interventions
+from .augment import AUGMENTATIONS
+from .data import TITLES
+from .models import FAMILIES, architecture
+from .reinit import BIASES, READINGS, SCOPES, UTILITIES
+
+FRACTIONS = (5, 10, 25)
+CASES = ("base", *(f"{p}{rf}" for p in FRACTIONS for rf in ("M", "MN", "NS", "N")))  # section 3.1
+CONTROL_CASES = ("scratch", "biases")
+SOURCES = {"source": 14, "source_small": 8}  # source tasks of the miniature world -> epochs of pretraining
+SGD, ADAMW = {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adamw"}
+PRETRAINING = {  # the miniatures' settings on a source task
+    "mini_simplenet": SGD | {"lr": 0.1, "weight_decay": 5e-4},
+    "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4},
+    "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05},
+}
+CHOICES = {
+    "reading": READINGS,
+    "utility": UTILITIES,
+    "scope": SCOPES,
+    "biases": (None, *BIASES),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "augment": tuple(AUGMENTATIONS),
+    "dataset": tuple(TITLES),
+    "weights": ("imagenet", *SOURCES),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. The defaults are the released code's settings (facts of Coetzer et al. 2026), seed aside."""
+
+    architecture: str  # a key of models.ARCHITECTURES
+    dataset: str  # a key of data.TITLES
+    case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
+    seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
+    weights: str = "imagenet"  # what the network was pretrained on: "imagenet", or a source task
+    reading: str = "code"  # "code" or "text": which reading of the paper, see reinit
+    utility: str = "magnitude"  # "magnitude" or "gradient"
+    scope: str = "tensor"  # weights compete within their "tensor", or "global"
+    biases: str | None = None  # overrides what the reading does with biases: "smallest", "zero", "keep"
+    optimizer: str = "sgd"  # "sgd" or "adamw"
+    lr: float = 1e-3  # learning rate
+    momentum: float = 0.0  # of sgd
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # "constant" or "cosine" to zero over max_epochs
+    warmup: float = 0.0  # share of all steps over which the learning rate rises linearly from zero
+    clip: float = 0.0  # largest gradient norm; 0 for no clipping
+    batch_size: int = 32
+    max_epochs: int = 2000
+    patience: int = 10  # epochs without a lower validation loss before stopping; 0 trains to max_epochs
+    validation: float = 0.2  # share of the train items held back for validation
+    augment: str = "released"  # "released", "flip" or "none"
+
+    def __post_init__(self):
+        object.__setattr__(self, "case", interventions.canonical(self.case))
+        architecture(self.architecture)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
+        for name in ("seed", "batch_size", "max_epochs", "patience"):
+            smallest = 1 if name in ("batch_size", "max_epochs") else 0
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < smallest:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be an integer of at least {smallest}")
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr!r} must be above zero")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
+
+    def changed(self) -> dict:
+        """The fields that differ from their defaults: a new field with a default leaves old runs' identity alone."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits that identify this configuration."""
+        return hashlib.sha256(json.dumps(self.changed(), sort_keys=True).encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        return f"{self.architecture}/{self.dataset}-{self.case.replace(' ', '')}-s{self.seed}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named protocol: which architectures, data sets, cases and repeats, and how each architecture is trained."""
+
+    name: str
+    title: str
+    architectures: tuple[str, ...]
+    datasets: tuple[str, ...]
+    repeats: int
+    training: dict[str, dict] = field(hash=False)  # architecture -> fields of Run
+    weights: str = "imagenet"
+    cases: tuple[str, ...] = CASES
+    controls: tuple[str, ...] = CONTROL_CASES
+    reading: str = "code"
+
+    def family(self, family: str) -> str:
+        """The profile's architecture of a family ("simplenet", "resnet", "vit"), or of its own name."""
+        for name in self.architectures:
+            if family in (name, architecture(name).family):
+                return name
+        raise ValueError(f"profile {self.name!r} has no architecture {family!r}; it has: {', '.join(self.architectures)}")
+
+
+def source_run(name: str, weights: str) -> Run | None:
+    """The run that pretrains an architecture on a source task of the miniature world; None for other weights."""
+    if weights not in SOURCES or name not in PRETRAINING:
+        return None
+    settings = PRETRAINING[name] | {"schedule": "cosine", "warmup": 0.08, "clip": 5.0, "batch_size": 64, "patience": 0,
+                             "validation": 0.01, "augment": "flip", "max_epochs": SOURCES[weights]}  # fmt: skip
+    return Run(name, weights, case="scratch", weights=weights, **settings)
+
+
+def grid(profile: Profile, architectures=None, cases=None) -> tuple[Run, ...]:
+    """All runs of a profile (of some families or cases of it): 3 architectures x 3 data sets x cases x repeats, by seed."""
+    names = profile.architectures if architectures is None else [profile.family(name) for name in architectures]
+    cases = (*profile.cases, *profile.controls) if cases is None else cases
+    return tuple(
+        Run(name, dataset, case, seed, weights=profile.weights, reading=profile.reading, **profile.training[name])
+        for name in names
+        for seed in range(profile.repeats)
+        for dataset in profile.datasets
+        for case in cases
+    )
+
+
+def get_profile(name: str, repeats: int = 0, reading: str = "") -> Profile:
+    """The profile of that name; ``repeats`` above zero and a ``reading`` replace its own. Raises ValueError if unknown."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
+    if not isinstance(repeats, int) or repeats < 0:
+        raise ValueError(f"repeats={repeats!r} must be an integer; 0 stands for the profile's own")
+    profile = PROFILES[name]
+    if reading and reading not in READINGS:
+        raise ValueError(f"reading={reading!r} is unknown; allowed: {', '.join(READINGS)}, or '' for the profile's own")
+    return replace(profile, repeats=repeats or profile.repeats, reading=reading or profile.reading)
+
+
+MINI = {"batch_size": 64, "max_epochs": 20, "patience": 4, "augment": "flip"}
+PROFILES = {
+    "mini": Profile(
+        "mini", "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
+        architectures=("mini_simplenet", "mini_resnet", "mini_vit"),
+        datasets=("photos", "elpv", "fruits"),
+        repeats=5,
+        training={
+            "mini_simplenet": SGD | MINI | {"lr": 0.02},
+            "mini_resnet": SGD | MINI | {"lr": 0.02},
+            "mini_vit": ADAMW | MINI | {"lr": 6e-4},
+        },
+        weights="source",
+    ),
+    "paper": Profile(
+        "paper", "the paper itself, with the released code's settings",
+        architectures=("simplenet", "resnet50", "vit_b_16"),
+        datasets=("dtd", "brain_tumor", "fruit25"),
+        repeats=10,
+        training={"simplenet": {}, "resnet50": {}, "vit_b_16": {}},
+    ),
+}  # fmt: skip
+PROFILES["quick"] = replace(
+    PROFILES["mini"], name="quick", title="a first look: few runs from weaker pretraining; its numbers mean little",
+    repeats=2, cases=("base", "10M", "25N"), weights="source_small",
+    training={name: fields | {"max_epochs": 6, "patience": 2} for name, fields in PROFILES["mini"].training.items()},
+)  # fmt: skip

@@ -1,0 +1,184 @@
+"""The architectures by name, and their pretrained weights from local files that are checked before they are used."""
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer, resnet50, vit_b_16
+from torchvision.models.resnet import Bottleneck
+
+
+class SimpleNet(nn.Module):
+    """Plain stacks of 3x3 convolutions (Hasanpour et al. 2016), global max pooling, linear head.
+
+    ``layers``: an int is a 3x3 convolution with that many outputs, ``(n, 1)`` a 1x1 one, ``"pool"`` a 2x2 max-pool; the
+    first ``len(strides)`` convolutions take those strides. Input [batch, 3, H, W], output [batch, num_classes].
+    """
+
+    def __init__(self, layers, strides, num_classes, padding_1x1=1):
+        super().__init__()
+        blocks, channels, strides = [], 3, list(strides)
+        for layer in layers:
+            if layer == "pool":
+                blocks.append(nn.MaxPool2d(2))
+                continue
+            out, kernel = layer if isinstance(layer, tuple) else (layer, 3)
+            # The released network pads its 1x1 convolutions by one pixel, too; its weights expect that.
+            padding = 1 if kernel == 3 else padding_1x1
+            stride = strides.pop(0) if strides else 1
+            blocks += [nn.Conv2d(channels, out, kernel, stride, padding), nn.BatchNorm2d(out, momentum=0.05), nn.ReLU(True)]
+            channels = out
+        self.features = nn.Sequential(*blocks)
+        self.classifier = nn.Linear(channels, num_classes)
+        for module in self.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight, gain=nn.init.calculate_gain("relu"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [batch, num_classes] for images [batch, 3, H, W]."""
+        return self.classifier(self.features(images).amax((2, 3)))
+
+
+def simplenet(num_classes: int, width: float = 1.0) -> SimpleNet:
+    """SimpleNet v1, variant 5m_m1: 5,752,808 parameters for 1000 classes (1,506,792 at width 0.5)."""
+    channels = [64, 128, 128, 128, 128, 128, "pool", 256, 256, 256, 512, "pool", (2048, 1), (256, 1), 256]
+    scale = {c: round(c * width) for c in (64, 128, 256, 512)} | {"pool": "pool"}
+    layers = [(round(c[0] * width), 1) if isinstance(c, tuple) else scale[c] for c in channels]
+    return SimpleNet(layers, strides=(2, 2, 2), num_classes=num_classes)
+
+
+def mini_simplenet(num_classes: int) -> SimpleNet:
+    """The miniature of SimpleNet for 32 x 32 images."""
+    layers = [16, "pool", 32, 32, 32, 48, "pool", 64, 64, 64, (96, 1)]
+    return SimpleNet(layers, strides=(2,), num_classes=num_classes, padding_1x1=0)
+
+
+class MiniResNet(nn.Module):
+    """The miniature of ResNet-50 for 32 x 32 images: stem, then bottleneck stages, as torchvision builds them."""
+
+    def __init__(self, num_classes: int, stem: int = 16, widths=(16, 24, 32), depths=(1, 2, 1)):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        blocks, channels = [], stem
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for block in range(depth):
+                stride, out, shortcut = 2 if stage and not block else 1, width * Bottleneck.expansion, None
+                if stride > 1 or channels != out:
+                    shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+                blocks.append(Bottleneck(channels, width, stride, shortcut))
+                channels = out
+        self.layers = nn.Sequential(*blocks)
+        self.fc = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [batch, num_classes] for images [batch, 3, H, W]."""
+        features = self.layers(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        return self.fc(features.mean((2, 3)))
+
+
+def mini_vit(num_classes: int) -> VisionTransformer:
+    """The miniature of ViT-B/16 for 32 x 32 images: torchvision's class, patch 8, width 64, depth 4, 4 heads, MLP x 2."""
+    return VisionTransformer(image_size=32, patch_size=8, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128,
+                             num_classes=num_classes)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network: its family, builder (num_classes -> module), head's name, input size and ImageNet weights."""
+
+    family: str
+    title: str
+    build: Callable[[int], nn.Module]
+    head: str
+    image_size: int = 32
+    weights_file: str | None = None  # its ImageNet weights
+    sha256: str | None = None  # of that file, whole or the first digits
+
+
+ARCHITECTURES = {
+    "simplenet": Architecture("simplenet", "SimpleNet", simplenet, "classifier", 224,
+                              "simplenetv1_5m_m1-36c4ca4d.pth", "36c4ca4d"),
+    "simplenet_half": Architecture("simplenet", "SimpleNet (half width)", partial(simplenet, width=0.5), "classifier", 224),
+    "resnet50": Architecture("resnet", "ResNet-50", lambda n: resnet50(num_classes=n), "fc", 224,
+                             "resnet50-11ad3fa6.pth", "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca"),
+    "vit_b_16": Architecture("vit", "ViT-B/16", lambda n: vit_b_16(num_classes=n), "heads.head", 224,
+                             "vit_b_16-c867db91.pth", "c867db91d3e12c6cbadabb610d73c24a546bf82d8c03a9fea34f43a712ddb0e9"),
+    "mini_simplenet": Architecture("simplenet", "miniature SimpleNet", mini_simplenet, "classifier"),
+    "mini_resnet": Architecture("resnet", "miniature ResNet", MiniResNet, "fc"),
+    "mini_vit": Architecture("vit", "miniature ViT", mini_vit, "heads.head"),
+}  # fmt: skip
+FAMILIES = {"simplenet": "SimpleNet", "resnet": "ResNet-50", "vit": "ViT-B16"}  # as the paper's tables title them
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that name. Raises ValueError with the known names."""
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def build(name: str, num_classes: int, seed: int) -> nn.Module:
+    """A freshly initialised network; the same seed gives the same weights, and no global seed moves.
+
+    The head is an ordinary new ``nn.Linear``, as everybody gets who replaces it (torchvision's own ViT head is all zeros).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = architecture(name).build(num_classes)
+        model.get_submodule(architecture(name).head).reset_parameters()
+        return model
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """A state dict from a local file: hash first, then loaded without ever running code from it.
+
+    Raises FileNotFoundError if it is missing; ValueError if its SHA-256 does not begin with ``sha256``, or if it holds
+    anything but a plain dict of tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file {path} is missing; put it there" + (f" (SHA-256 {sha256}...)" if sha256 else ""))
+    if sha256 and not (found := file_sha256(path)).startswith(sha256):
+        raise ValueError(f"weights file {path} has SHA-256 {found}, expected {sha256}: the download is damaged or another file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        raise ValueError(f"weights file {path} is not a plain state dict of tensors: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights file {path} is not a plain state dict of tensors: found {type(state).__name__}")
+    return state
+
+
+def load_backbone(model: nn.Module, state: dict[str, Tensor], head: str) -> None:
+    """Copy all but the head from ``state`` into ``model``, in place; the head stays as initialised.
+
+    Names may differ (other releases number their layers otherwise), but order and shapes must agree, every one.
+    Raises ValueError naming the first tensor that does not fit.
+    """
+    mine = {name: value for name, value in model.state_dict().items() if not name.startswith(head + ".")}
+    theirs = [(name, value) for name, value in state.items() if not name.startswith(head + ".")]
+    if set(mine) == {name for name, _ in theirs}:  # then the names decide, not the order
+        theirs = [(name, state[name]) for name in mine]
+    if len(mine) != len(theirs):
+        raise ValueError(f"the weights hold {len(theirs)} tensors besides the head {head!r}, the model {len(mine)}: another network")
+    for (name, target), (other, value) in zip(mine.items(), theirs, strict=True):
+        if target.shape != value.shape:
+            raise ValueError(f"weights {other!r} have shape {tuple(value.shape)}, the model's {name!r} {tuple(target.shape)}")
+    with torch.no_grad():
+        for target, (_, value) in zip(mine.values(), theirs, strict=True):
+            target.copy_(value)

@@ -1,0 +1,266 @@
+"""``fit``: one run from build to test, in one long function. The only training loop in the project."""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import data as data_sets
+from . import interventions, models
+from .augment import AUGMENTATIONS
+from .config import SOURCES, Run, source_run
+
+HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
+DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
+
+
+class Diverged(RuntimeError):
+    """The training loss is NaN, infinite or beyond 1e6: the run has failed, and says so."""
+
+
+@dataclass
+class Fitted:
+    """What one run gave. ``model`` has the last weights, ``best_model`` those of the lowest validation loss."""
+
+    run: Run
+    model: nn.Module
+    best_model: nn.Module
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+    resets: list[dict]  # rows of the intervention, for reinit one a tensor: name, kind, size, reset
+    histogram: list[int]  # counts of all parameters of the last weights between HISTOGRAM_EDGES
+    seconds: float
+    inputs: dict[str, str | None] = field(default_factory=dict)  # SHA-256 of the data and the weights it began from
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """An independent random stream for each purpose of a seed, so that one more draw here moves nothing there."""
+    digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def fit(
+    run: Run,
+    folder: str | Path = "data",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    intervention: interventions.Intervention | None = None,
+) -> Fitted:
+    """Train one run: build, load pretrained weights, intervene, fine-tune with early stopping, test.
+
+    Epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is measured with the last
+    weights (``accuracy``, as the authors' released code does) and with those of the lowest validation loss
+    (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
+
+    Args:
+        folder: where packed data sets lie (``folder/<dataset>``) and weights (``folder/weights``).
+        device: "cpu", "cuda" or "auto".
+        weights: a state dict file to begin from, instead of the one that ``run.weights`` names.
+        intervention: what acts on the network, instead of what ``run.case`` names.
+
+    Raises:
+        Diverged: the loss became NaN, infinite or huge. FileNotFoundError, ValueError: data or weights missing or wrong.
+    """
+    started = time.perf_counter()
+    device = pick_device(device)
+    data = data_sets.load(Path(folder), run.dataset)
+    arch = models.architecture(run.architecture)
+    method = intervention or interventions.build(run.case)
+    model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
+    inputs = {"data": data.sha256, "weights": None}
+    if method.pretrained:
+        path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
+        models.load_backbone(model, _read_weights(path, sha256), arch.head)
+        inputs["weights"] = sha256 or models.file_sha256(path)
+    model = model.to(device, memory_format=torch.channels_last)
+
+    train, validation = data_sets.split(data, run.validation, generator(run.seed, "split"))
+    batches = Batches(data, device)
+    optimizer = build_optimizer(run, model)
+    order, draws = generator(run.seed, "order"), generator(run.seed, "augment")
+    per_epoch = max(1, len(train) // run.batch_size)  # the incomplete last batch is left out
+    total_steps, step = per_epoch * run.max_epochs, 0
+
+    def gradients():
+        return sum_of_gradients(model, batches, train, run.batch_size)
+
+    resets = method.prepare(model, interventions.Start(run, generator(run.seed, "reinit"), optimizer, gradients))
+    history, best, best_state = [], None, None
+    with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
+        torch.manual_seed(generator(run.seed, "dropout").initial_seed())
+        for epoch in range(1, run.max_epochs + 1):
+            model.train()
+            loss_sum = torch.zeros((), device=device)
+            items = train[torch.randperm(len(train), generator=order)]
+            for index in items[: per_epoch * run.batch_size].split(run.batch_size):
+                step += 1
+                for group in optimizer.param_groups:
+                    group["lr"] = run.lr * lr_factor(run, step, total_steps)
+                images, labels = batches(index, AUGMENTATIONS[run.augment], draws)
+                logits = model(images)
+                loss = F.cross_entropy(logits, labels)
+                penalty = method.penalty(model, logits)
+                optimizer.zero_grad()
+                (loss if penalty is None else loss + penalty).backward()
+                if run.clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), run.clip)
+                optimizer.step()
+                method.after_step(step)
+                loss_sum += loss.detach()
+            method.after_epoch(epoch)
+            train_loss = loss_sum.item() / per_epoch
+            if not abs(train_loss) <= DIVERGED:
+                raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
+            predictor = method.evaluated(model)
+            validation_loss, validation_accuracy = evaluate(predictor, batches, validation)
+            history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss,
+                            "validation_accuracy": validation_accuracy})  # fmt: skip
+            if best is None or validation_loss < best["validation_loss"]:
+                best, best_state = history[-1], copy.deepcopy(predictor.state_dict())
+            elif run.patience and epoch - best["epoch"] >= run.patience:
+                break
+
+    test = data.test.nonzero().flatten()
+    last, best_model = history[-1], copy.deepcopy(predictor)
+    best_model.load_state_dict(best_state)
+    metrics = {
+        "accuracy": evaluate(predictor, batches, test)[1],
+        "best_accuracy": evaluate(best_model, batches, test)[1],
+        "validation_accuracy": last["validation_accuracy"],
+        "best_validation_accuracy": best["validation_accuracy"],
+        "best_validation_loss": best["validation_loss"],
+        "epochs": last["epoch"],
+        "best_epoch": best["epoch"],
+        "test_items": len(test),
+    }
+    seconds = time.perf_counter() - started
+    return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs)
+
+
+def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str]:
+    """Path and SHA-256 of an architecture's pretrained weights under ``folder/weights``.
+
+    Raises FileNotFoundError, saying what to do, where pretraining has not been done yet; ValueError if there are none.
+    """
+    source = source_run(architecture, weights)
+    if source is None:
+        arch = models.architecture(architecture)
+        if arch.weights_file is None:
+            raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")
+        return Path(folder) / "weights" / arch.weights_file, arch.sha256
+    path = _source_weights(source, folder)
+    if not path.with_suffix(".json").is_file():
+        raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
+    return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+
+
+def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
+    """Train an architecture on a source task of the miniature world, unless that is done; returns its log.
+
+    The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their content's
+    key, so that another recipe or another source task never passes for this one.
+    """
+    source = source_run(architecture, weights)
+    if source is None:
+        raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
+    path = _source_weights(source, folder)
+    log = path.with_suffix(".json")
+    if not log.is_file():
+        fitted = fit(source, folder, device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        torch.save(fitted.model.state_dict(), partial)
+        partial.rename(path)
+        entry = {"config": asdict(source), "metrics": fitted.metrics, "history": fitted.history,
+                 "seconds": fitted.seconds, "sha256": models.file_sha256(path)}  # fmt: skip
+        partial.write_text(json.dumps(entry))
+        partial.rename(log)
+    return json.loads(log.read_text())
+
+
+def _source_weights(source: Run, folder) -> Path:
+    content = data_sets.load(Path(folder), source.dataset).sha256
+    key = hashlib.sha256((source.key + content).encode()).hexdigest()[:8]
+    return Path(folder) / "weights" / f"{source.architecture}-{source.dataset}-{key}.pt"
+
+
+@lru_cache(maxsize=4)
+def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    return models.read_weights(path, sha256)
+
+
+class Batches:
+    """Normalised float batches of a packed data set that stays as uint8 on the device."""
+
+    def __init__(self, data: data_sets.Dataset, device: torch.device):
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.mean, self.std = (255 * v.view(1, 3, 1, 1).to(device) for v in (data.mean, data.std))
+
+    def __call__(self, index: Tensor, augment=None, draws=None) -> tuple[Tensor, Tensor]:
+        """(images [batch, 3, height, width] float32 in channels_last order, labels [batch]) for item numbers [batch]."""
+        images = self.images[index.to(self.images.device)]
+        images = augment(images, draws) if augment else images
+        images = images.permute(0, 3, 1, 2).float().sub_(self.mean).div_(self.std)
+        return images, self.labels[index.to(self.labels.device)]
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Batches, items: Tensor, batch_size: int = 128) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (0..1) over item numbers, in evaluation mode."""
+    model.eval()
+    loss, correct = 0.0, 0
+    for index in items.split(batch_size):
+        images, labels = batches(index)
+        logits = model(images)
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        correct += int((logits.argmax(1) == labels).sum())
+    return loss / len(items), correct / len(items)
+
+
+def sum_of_gradients(model: nn.Module, batches: Batches, items: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched."""
+    named, total = dict(model.named_parameters()), None
+    model.eval()
+    for index in items.split(batch_size):
+        images, labels = batches(index)
+        batch = torch.autograd.grad(F.cross_entropy(model(images), labels), list(named.values()))
+        total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
+    return dict(zip(named, total, strict=True))
+
+
+def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD or AdamW over all parameters, in the fused form."""
+    if run.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True)
+    return torch.optim.AdamW(model.parameters(), run.lr, weight_decay=run.weight_decay, fused=True)
+
+
+def lr_factor(run: Run, step: int, total_steps: int) -> float:
+    """What the learning rate is multiplied by at ``step`` (from 1): linear warm-up, then constant or a cosine to zero."""
+    warmup = min(1.0, step / (run.warmup * total_steps)) if run.warmup else 1.0
+    return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps) if run.schedule == "cosine" else 1.0)
+
+
+def weight_histogram(model: nn.Module) -> list[int]:
+    """Counts of all parameters between HISTOGRAM_EDGES; what lies outside counts in the outermost bins."""
+    values = torch.cat([p.detach().flatten().float().cpu() for p in model.parameters()]).numpy()
+    return np.histogram(values.clip(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0].tolist()
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto" is the first CUDA device, or the CPU where there is none. Raises ValueError for what is not there."""
+    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
+        raise ValueError(f"device={name!r} is unknown; allowed: 'auto', 'cpu', 'cuda', 'cuda:<number>'")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}, but PyTorch sees no CUDA device here; use 'cpu' or 'auto'")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
