@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, fields, replace
 
 from . import interventions
@@ -13,12 +14,12 @@ from .reinit import BIASES, READINGS, SCOPES, UTILITIES
 FRACTIONS = (5, 10, 25)
 CASES = ("base", *(f"{p}{rf}" for p in FRACTIONS for rf in ("M", "MN", "NS", "N")))  # section 3.1
 CONTROL_CASES = ("scratch", "biases")
-SOURCES = {"source": 14, "source_small": 8}  # source tasks of the miniature world -> epochs of pretraining
+SOURCES = ("source", "source_small")  # source tasks of the miniature world
 SGD, ADAMW = {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adamw"}
 PRETRAINING = {  # the miniatures' settings on a source task
-    "mini_simplenet": SGD | {"lr": 0.1, "weight_decay": 5e-4},
-    "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4},
-    "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05},
+    "mini_simplenet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 14},
+    "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 14},
+    "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05, "max_epochs": 10},
 }
 CHOICES = {
     "reading": READINGS,
@@ -69,6 +70,11 @@ class Run:
             smallest = 1 if name in ("batch_size", "max_epochs") else 0
             if not isinstance(getattr(self, name), int) or getattr(self, name) < smallest:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be an integer of at least {smallest}")
+        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "validation"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one configuration with one key
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r} must be above zero")
         if not 0 < self.validation < 1:
@@ -115,7 +121,7 @@ def source_run(name: str, weights: str) -> Run | None:
     if weights not in SOURCES or name not in PRETRAINING:
         return None
     settings = PRETRAINING[name] | {"schedule": "cosine", "warmup": 0.08, "clip": 5.0, "batch_size": 64, "patience": 0,
-                             "validation": 0.01, "augment": "flip", "max_epochs": SOURCES[weights]}  # fmt: skip
+                             "validation": 0.01, "augment": "flip"}  # fmt: skip
     return Run(name, weights, case="scratch", weights=weights, **settings)
 
 

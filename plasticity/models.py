@@ -1,7 +1,6 @@
 """The architectures by name, and their pretrained weights from local files that are checked before they are used."""
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -132,7 +131,7 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
     The head is an ordinary new ``nn.Linear``, as everybody gets who replaces it (torchvision's own ViT head is all zeros).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves other devices' streams alone
         model = architecture(name).build(num_classes)
         model.get_submodule(architecture(name).head).reset_parameters()
         return model
@@ -157,8 +156,11 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
         raise ValueError(f"weights file {path} has SHA-256 {found}, expected {sha256}: the download is damaged or another file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        raise ValueError(f"weights file {path} is not a plain state dict of tensors: {str(error).splitlines()[0]}") from None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything: IndexError, KeyError, struct.error, ...
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"weights file {path} is not a plain state dict of tensors: {reason}") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights file {path} is not a plain state dict of tensors: found {type(state).__name__}")
     return state

@@ -15,6 +15,7 @@ import copy
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
@@ -79,7 +80,10 @@ class Case:
         return cls(match[2], None if match[1] is None else float(Fraction(match[1]) / 100))
 
     def __str__(self) -> str:
-        return self.method if self.fraction is None else f"{100 * self.fraction:g}{self.method}"
+        if self.fraction is None:
+            return self.method
+        percentage = f"{100 * Decimal(str(self.fraction)):f}"  # exact, so that parse() gives back this very case
+        return (percentage.rstrip("0").rstrip(".") if "." in percentage else percentage) + self.method
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,11 @@ def reinitialize(
         masks |= {n: torch.ones_like(p, dtype=torch.bool) for n, p in shifts.items()}
     elif biases == "smallest" and case.method != "base":
         masks |= prune({n: _utility(n, p, gradients) for n, p in shifts.items()}, generator=generator)
+    if case.method == "biases" and not any(map(_count, masks.values())):
+        raise ValueError(f"case 'biases' with biases={biases!r} resets nothing: no bias of the model has an entry to spare")
+    if case.method in ("R", "RM"):  # before anything is written
+        for name in masks.keys() - shifts.keys():
+            _owner(model, name, case.method)
 
     changes = []
     for name, mask in masks.items():
@@ -200,12 +209,14 @@ def _check(case, reading, utility, scope, biases, gradients, threshold, rounding
 
 def _competitors(model, exclude) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The parameters that compete: tensors of two or more dimensions, and biases (any tensor named so, as the code has it)."""
-    named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+    names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
+    excluded = set()
     for entry in [exclude] if isinstance(exclude, str) else exclude:
-        inside = [n for n in named if n == entry or n.startswith(entry + ".")]
+        inside = {id(p) for n, p in names.items() if n == entry or n.startswith(entry + ".")}
         if not inside:
-            raise ValueError(f"exclude={entry!r} names no parameter or module of this model; it has: {', '.join(named)}")
-        named = {n: p for n, p in named.items() if n not in inside}
+            raise ValueError(f"exclude={entry!r} names no parameter or module of this model; it has: {', '.join(names)}")
+        excluded |= inside
+    named = {n: p for n, p in model.named_parameters() if p.is_floating_point() and id(p) not in excluded}
     shifts = {n: p for n, p in named.items() if "bias" in n}
     return {n: p for n, p in named.items() if p.ndim >= 2 and n not in shifts}, shifts
 
@@ -213,8 +224,8 @@ def _competitors(model, exclude) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _utility(name, parameter, gradients) -> Tensor:
     """|w| or |w x g| (section 2.3), never in less than single precision."""
     weight = parameter.detach()
+    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
     utility = weight.abs() if gradients is None else (weight * _gradient(name, weight, gradients)).abs()
-    utility = utility.float() if utility.dtype in (torch.float16, torch.bfloat16) else utility
     if utility.numel() and not math.isfinite(utility.max()):
         raise ValueError(f"parameter {name!r} holds NaN or infinite values (or its gradient does): mend the weights first")
     return utility
@@ -243,7 +254,8 @@ def _mask(utility, fraction, threshold, relative, rounding, generator) -> Tensor
     share = Fraction(str(fraction)) * utility.numel()  # exact: 0.29 x 100 is 29, not 28.999...
     count = math.floor(share)
     if rounding == "bernoulli":
-        count += int(torch.rand((), generator=generator, dtype=torch.float64) < float(share - count))
+        draw = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
+        count += int(draw < float(share - count))
     return _smallest(utility, count)
 
 
@@ -283,20 +295,27 @@ def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
 
 def _initialiser(model, name, method, count, generator) -> float | Tensor:
     """Values as the owning layer's own ``reset_parameters`` draws them, or the mean of that distribution."""
-    owner = model.get_submodule(name.rpartition(".")[0])
-    reset = "reset_parameters" if hasattr(owner, "reset_parameters") else "_reset_parameters"
-    if not hasattr(owner, reset):
-        raise ValueError(f"method {method!r}: {name!r} belongs to {type(owner).__name__}, which has no reset_parameters(); "
-                         f"exclude it or choose another method")  # fmt: skip
+    owner, reset = _owner(model, name, method)
     layer = copy.deepcopy(owner).float().cpu()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        # Unlike torch.manual_seed, this leaves the streams of other devices alone.
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
         getattr(layer, reset)()
     fresh = layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
     if method == "R":
         return fresh[torch.randperm(fresh.numel(), generator=generator, device=generator.device)[:count].cpu()]
     # PyTorch's layers either fill a tensor with a constant or draw it symmetrically about zero.
     return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
+
+
+def _owner(model, name, method) -> tuple[nn.Module, str]:
+    """The layer that a parameter belongs to, and the name of the function that initialises it."""
+    owner = model.get_submodule(name.rpartition(".")[0])
+    reset = "reset_parameters" if hasattr(owner, "reset_parameters") else "_reset_parameters"
+    if not hasattr(owner, reset):
+        raise ValueError(f"method {method!r}: {name!r} belongs to {type(owner).__name__}, which has no reset_parameters(); "
+                         f"exclude it or choose another method")  # fmt: skip
+    return owner, reset
 
 
 def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):
@@ -308,6 +327,6 @@ def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):
 
 def _forget(optimizer, parameter, mask):
     state = optimizer.state.get(parameter, {}) if optimizer else {}
-    for value in state.values():
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
+    for key, value in state.items():
+        if key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape:
             value[mask] = 0

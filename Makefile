@@ -1,0 +1,65 @@
+# The whole paper in one command: `make reproduce`. `make help` lists the rest.
+PROFILE ?= mini
+WORKERS ?= 2
+RESULTS ?= results/$(PROFILE)
+DATA ?= data
+
+# An active virtual or conda environment is used as it is; otherwise .venv is made here.
+ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
+PYTHON := $(ENVIRONMENT)/bin/python
+INSTALLED := $(ENVIRONMENT)/.plasticity-installed
+export MPLBACKEND = Agg
+export PYTHONWARNINGS = ignore::DeprecationWarning
+
+EXECUTED := $(RESULTS)/notebooks
+RUNS := $(addprefix $(EXECUTED)/,10_simplenet.ipynb 11_resnet50.ipynb 12_vit_b16.ipynb)
+READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
+SOURCES := $(wildcard plasticity/*.py)
+
+.PHONY: help reproduce quick test test-fast lab benchmark lint reference clean-notebooks
+.DELETE_ON_ERROR:
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: PROFILE=$(PROFILE) (mini, quick, paper), WORKERS=$(WORKERS), RESULTS=$(RESULTS), DATA=$(DATA)"
+
+reproduce: $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
+	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
+
+quick:  ## The same in about a minute and a half, with few and weak runs: a first look
+	@$(MAKE) reproduce PROFILE=quick
+
+$(RUNS): $(EXECUTED)/00_data_prep.ipynb
+$(READS): $(RUNS)
+
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
+	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS)
+
+test: | $(INSTALLED)  ## All tests, the notebooks included
+	$(PYTHON) -m pytest
+
+test-fast: | $(INSTALLED)  ## The tests that take under a minute together
+	$(PYTHON) -m pytest -m "not slow"
+
+lab: | $(INSTALLED)  ## JupyterLab in notebooks/
+	$(PYTHON) -m jupyterlab notebooks
+
+benchmark: | $(INSTALLED)  ## Re-initialisation of ViT-B/16 against the obvious way; throughput of the miniatures
+	$(PYTHON) benchmarks/reinit_speed.py
+	$(PYTHON) benchmarks/throughput.py $(DATA)
+
+lint: | $(INSTALLED)  ## ruff
+	$(PYTHON) -m ruff check .
+
+reference: $(READS)  ## Copy the tables, figures and runs.csv of a full mini run into reference/
+	cp $(RESULTS)/runs.csv reference/
+	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md reference/tables/
+	cp $(RESULTS)/figures/*.png reference/figures/
+
+clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records
+	rm -rf $(EXECUTED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
+	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,test]"
+	@touch $@
