@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from . import interventions
 from .augment import AUGMENTATIONS
 from .data import TITLES
-from .models import FAMILIES, architecture
+from .models import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
 
 FRACTIONS = (5, 10, 25)
@@ -107,6 +107,7 @@ class Profile:
     cases: tuple[str, ...] = CASES
     controls: tuple[str, ...] = CONTROL_CASES
     reading: str = "code"
+    seconds_a_run: float | None = None  # measured once, for the first estimate
 
     def family(self, family: str) -> str:
         """The profile's architecture of a family ("simplenet", "resnet", "vit"), or of its own name."""
@@ -123,6 +124,11 @@ def source_run(name: str, weights: str) -> Run | None:
     settings = PRETRAINING[name] | {"schedule": "cosine", "warmup": 0.08, "clip": 5.0, "batch_size": 64, "patience": 0,
                              "validation": 0.01, "augment": "flip"}  # fmt: skip
     return Run(name, weights, case="scratch", weights=weights, **settings)
+
+
+def source_runs(profile: Profile) -> tuple[Run, ...]:
+    """The pretraining runs of a profile; none where its weights come from ImageNet."""
+    return tuple(run for name in profile.architectures if (run := source_run(name, profile.weights)))
 
 
 def grid(profile: Profile, architectures=None, cases=None) -> tuple[Run, ...]:
@@ -174,6 +180,6 @@ PROFILES = {
 }  # fmt: skip
 PROFILES["quick"] = replace(
     PROFILES["mini"], name="quick", title="a first look: few runs from weaker pretraining; its numbers mean little",
-    repeats=2, cases=("base", "10M", "25N"), weights="source_small",
+    repeats=2, cases=("base", "10M", "25M", "25N"), weights="source_small",
     training={name: fields | {"max_epochs": 6, "patience": 2} for name, fields in PROFILES["mini"].training.items()},
 )  # fmt: skip

@@ -80,6 +80,16 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
     return result.reset_index()
 
 
+def inventory(profile: Profile, place: Place) -> pd.DataFrame:
+    """Which data sets and pretrained weights a profile needs, and whether they are there: kind, name, there."""
+    names = (*profile.datasets, *([profile.weights] if profile.weights in SOURCES else []))
+    rows = [("data set", name, (Path(place.data) / name / "manifest.json").is_file()) for name in names]
+    for name in profile.architectures:
+        generated = not all(there for _, _, there in rows) and profile.weights in SOURCES
+        rows.append(("weights", name, not generated and train.has_weights(name, profile.weights, place.data)))
+    return pd.DataFrame(rows, columns=["kind", "name", "there"])
+
+
 def prepare(profile: Profile, place: Place) -> pd.DataFrame:
     """Make the profile's data sets and pretrained weights, as far as they can be made here; returns the pretraining logs.
 
@@ -150,6 +160,12 @@ def perform(run: Run, place: Place) -> str:
         body, outcome = records.failure(str(error), time.perf_counter() - started), "FAILED: diverged"
     records.save(run, body, place.runs)
     return f"{run} {outcome}, {time.perf_counter() - started:.1f} s"
+
+
+def assert_made(place: Place, names: list[str]) -> None:
+    """What a notebook's title promised exists and is not empty. Raises AssertionError naming what is not."""
+    lacking = [name for name in names if not (path := Path(place.results) / name).is_file() or not path.stat().st_size]
+    assert not lacking, f"not made in {place.results}: {', '.join(lacking)}"
 
 
 def _one_thread():

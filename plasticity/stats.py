@@ -72,12 +72,12 @@ def table2(architectures: dict[str, int]) -> pd.DataFrame:
 
 def results_table(frame: pd.DataFrame, architecture: str, metric: str = "accuracy") -> pd.DataFrame:
     """Tables 3 to 5 of Coetzer et al. 2026: per data set the three most accurate cases and base (bold), by accuracy."""
-    return _results(frame, architecture, metric, lambda cell: _ranked(cell)[:3] + [cell[c] for c in cell if c == "base"])
+    return _results(frame, architecture, metric, lambda cell: [*_ranked(cell)[:3], *_some(cell, ["base"])])
 
 
 def all_cases(frame: pd.DataFrame, architecture: str, metric: str = "accuracy") -> pd.DataFrame:
     """Tables 3 to 5 of Coetzer et al. 2026 with all thirteen cases; below them, unranked, the controls."""
-    return _results(frame, architecture, metric, lambda cell: [cell[c] for c in cell if c in (*CASES, *CONTROL_CASES)])
+    return _results(frame, architecture, metric, lambda cell: _some(cell, (*CASES, *CONTROL_CASES)))
 
 
 def table6(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -163,6 +163,10 @@ def _ranked(cell):
     return [row for row in cell.values() if row.case in CASES[1:] and row.n]
 
 
+def _some(cell, cases):
+    return [cell[case] for case in cases if case in cell]
+
+
 def _against(runs, architecture, dataset, cell):
     empty = Row(architecture, dataset, "", 0, 0, *[np.nan] * 4)
     top, base = next(iter(_ranked(cell)), empty), cell.get("base", empty)
@@ -171,7 +175,8 @@ def _against(runs, architecture, dataset, cell):
     gain, change = round(top.accuracy - base.accuracy, 9), round(top.epochs - base.epochs, 9)
     alternative, side = ("base > case", "less") if gain < 0 else ("case > base", "greater")
     p = _p(of_top.value, of_base.value, side), _p(of_top.epochs, of_base.epochs, "less")
-    return Versus(architecture, dataset, top.case, top.n, top.failed, base.n, base.failed, gain, change, alternative, *p)
+    counts = top.n, top.failed, base.n, base.failed
+    return Versus(architecture, dataset, top.case, *counts, gain, change, alternative, *p)
 
 
 def _p(values, others, alternative):

@@ -74,14 +74,9 @@ def fit(
     started = time.perf_counter()
     device = pick_device(device)
     data = data_sets.load(Path(folder), run.dataset)
-    arch = models.architecture(run.architecture)
     method = intervention or interventions.build(run.case)
-    model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
-    inputs = {"data": data.sha256, "weights": None}
-    if method.pretrained:
-        path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
-        models.load_backbone(model, _read_weights(path, sha256), arch.head)
-        inputs["weights"] = sha256 or models.file_sha256(path)
+    model, sha256 = build(run, folder, method.pretrained, weights)
+    inputs = {"data": data.sha256, "weights": sha256}
     model = model.to(device, memory_format=torch.channels_last)
 
     train, validation = data_sets.split(data, run.validation, generator(run.seed, "split"))
@@ -164,6 +159,14 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
     return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
 
 
+def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
+    """Whether the pretrained weights are there."""
+    try:
+        return weights_file(architecture, weights, folder)[0].is_file()
+    except FileNotFoundError:
+        return False
+
+
 def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
     """Train an architecture on a source task of the miniature world, unless that is done; returns its log.
 
@@ -197,6 +200,20 @@ def _source_weights(source: Run, folder) -> Path:
 @lru_cache(maxsize=4)
 def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     return models.read_weights(path, sha256)
+
+
+def build(run: Run, folder: str | Path, pretrained: bool = True, weights: str | Path | None = None) -> tuple[nn.Module, str | None]:
+    """The network as the run begins it, before any intervention, and the SHA-256 of its weights file (None from scratch).
+
+    A seed has one initial network, head included, whatever the case; pretrained weights replace all but the head.
+    """
+    classes = len(data_sets.load(Path(folder), run.dataset).class_names)
+    model = models.build(run.architecture, classes, seed=generator(run.seed, "model").initial_seed())
+    if not pretrained:
+        return model, None
+    path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
+    models.load_backbone(model, _read_weights(path, sha256), models.architecture(run.architecture).head)
+    return model, sha256 or models.file_sha256(path)
 
 
 class Batches:
@@ -251,10 +268,14 @@ def lr_factor(run: Run, step: int, total_steps: int) -> float:
     return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps) if run.schedule == "cosine" else 1.0)
 
 
+def all_weights(model: nn.Module) -> np.ndarray:
+    """All parameters of a network as one float32 array [parameters], in order."""
+    return torch.cat([p.detach().flatten().float().cpu() for p in model.parameters()]).numpy()
+
+
 def weight_histogram(model: nn.Module) -> list[int]:
     """Counts of all parameters between HISTOGRAM_EDGES; what lies outside counts in the outermost bins."""
-    values = torch.cat([p.detach().flatten().float().cpu() for p in model.parameters()]).numpy()
-    return np.histogram(values.clip(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0].tolist()
+    return np.histogram(all_weights(model).clip(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0].tolist()
 
 
 def pick_device(name: str) -> torch.device:

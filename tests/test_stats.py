@@ -12,7 +12,7 @@ from plasticity.config import CASES
 
 
 def runs(cells, architecture="mini_resnet", dataset="photos", failed=()):
-    """A frame from case -> accuracies, or (accuracies, epochs); seeds count up; one failed run for each of ``failed``."""
+    """A frame from case -> accuracies, or (accuracies, epochs); one failed run for each of ``failed``."""
     rows = []
     for case, values in cells.items():
         accuracies, epochs = values if isinstance(values, tuple) else (values, [10] * len(values))
@@ -59,6 +59,15 @@ def test_a_single_run_has_no_std():
     assert list(only(stats.results_table(frame, "mini_resnet"))[1:]) == ["5 M", "50.000 ± -", "10.000 ± -", "1"]
 
 
+def test_a_single_run_has_no_p():
+    assert math.isnan(only(stats.versus_base(runs(APART | {"10M": [0.5]}))).p_accuracy)
+
+
+def test_a_done_run_without_accuracy_does_not_count():
+    row = only(stats.summary(runs({"5M": ([0.5, np.nan], [10, 30])})))
+    assert (row.n, row.failed, row.epochs) == (1, 1, 10)
+
+
 def test_separated_samples_have_the_exact_p():
     row = only(stats.versus_base(runs(APART)))
     assert (row.case, row.n, row.base_n, row.alternative) == ("10M", 3, 3, "case > base")
@@ -83,7 +92,7 @@ def test_base_on_top_reverses_the_alternative_of_accuracy_alone():
 
 
 def test_an_equal_base_is_not_on_top():
-    frame = runs({"base": [0.1 + 0.2, 0.3], "25M": [0.3, 0.3]})  # 0.1 + 0.2 is above 0.3, by rounding alone
+    frame = runs({"base": [0.1 + 0.2, 0.1 + 0.2], "25M": [0.3, 0.3]})  # 0.1 + 0.2 is above 0.3, by rounding alone
     assert only(stats.versus_base(frame)).alternative == "case > base"
     assert cases_of(stats.results_table(frame, "mini_resnet")) == ["25 M", "Base"]
 
@@ -169,7 +178,8 @@ def test_beside_paper_pairs_the_miniatures_with_what_they_mirror():
     table = stats.beside_paper(frame, paper.frame()).set_index(["Architecture", "Dataset"])
     assert len(table) == 9
     assert list(table.loc[("ResNet-50", "DTD")]) == [
-        "5 M", "0.29", "-89.4", "0.38209", "miniature ResNet", "photographs (mirrors DTD)", "10 M", "35.00", "-4.0", "0.05000", "3, 3",
+        "5 M", "0.29", "-89.4", "0.38209",
+        "miniature ResNet", "photographs (mirrors DTD)", "10 M", "35.00", "-4.0", "0.05000", "3, 3",
     ]  # fmt: skip
     reversed_ = list(table.loc[("SimpleNet", "Brain Tumor")])
     assert reversed_[:4] == ["10 MN", "-0.78", "-62.0", "0.2109 (base > case)"]

@@ -1,0 +1,50 @@
+"""A tiny packed world for the tests that train: three classes of coloured noise, and weights of fresh networks."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+
+from plasticity import config, data, models
+from plasticity.offline import Arrays
+
+torch.set_num_threads(1)
+
+
+def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
+    """Images whose class is their colour, under noise; every third item is a test item."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    colours = rng.uniform(60, 200, (classes, 3))
+    images = colours[labels][:, None, None, :] + rng.normal(0, 40, (len(labels), size, size, 3))
+    return Arrays(
+        images=images.clip(0, 255).astype(np.uint8),
+        labels=labels.astype(np.int64),
+        test=np.arange(len(labels)) % 3 == 0,
+        class_names=tuple(f"class {i}" for i in range(classes)),
+        sources=[f"noise {i}" for i in range(len(labels))],
+    )
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A data folder with the tiny set packed as "photos", and a weights file ``<architecture>.pt`` of each miniature."""
+    folder = tmp_path / "data"
+    data.pack(folder, "photos", tiny_arrays())
+    for name in ("mini_simplenet", "mini_resnet", "mini_vit"):
+        torch.save(models.build(name, 7, seed=99).state_dict(), folder / f"{name}.pt")
+    return folder
+
+
+@pytest.fixture
+def tiny_run():
+    """A function of overrides that gives a run of a few short epochs on the tiny set."""
+
+    def make(architecture="mini_resnet", case="base", seed=0, **fields):
+        fields = {"batch_size": 8, "max_epochs": 3, "patience": 0, "augment": "flip", "lr": 0.01, "momentum": 0.9} | fields
+        return config.Run(architecture, "photos", case, seed, weights="source", **fields)
+
+    return make

@@ -1,0 +1,216 @@
+"""The training loop: what it must repeat, when it must stop, and what it must not touch."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from plasticity import data, interventions, train
+from plasticity.augment import AUGMENTATIONS
+from plasticity.config import Run
+
+
+def weights_of(fitted):
+    return torch.cat([v.flatten().float() for v in fitted.model.state_dict().values()])
+
+
+@pytest.mark.parametrize("architecture", ["mini_simplenet", "mini_resnet", "mini_vit"])
+def test_repeats_bit_for_bit(world, tiny_run, architecture):
+    run = tiny_run(architecture, "10N")
+    first, second = (train.fit(run, world, "cpu", weights=world / f"{architecture}.pt") for _ in range(2))
+    assert torch.equal(weights_of(first), weights_of(second))
+    assert first.history == second.history and first.metrics == second.metrics
+
+
+def test_global_random_state_neither_matters_nor_moves(world, tiny_run):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = train.fit(tiny_run(case="10NS"), world, "cpu", weights=world / "mini_resnet.pt")
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    assert torch.equal(weights_of(first), weights_of(train.fit(tiny_run(case="10NS"), world, "cpu", weights=world / "mini_resnet.pt")))
+
+
+def test_another_seed_is_another_run(world, tiny_run):
+    first, second = (train.fit(tiny_run(seed=s), world, "cpu", weights=world / "mini_resnet.pt") for s in (0, 1))
+    assert not torch.equal(weights_of(first), weights_of(second))
+
+
+def test_seeds_are_paired_across_cases(world, tiny_run):
+    """Split, head and batch order are the same for every case of a seed: only the re-initialised entries differ at the start."""
+    seen = {}
+
+    class Spy(interventions.Intervention):
+        def __init__(self, inner):
+            self.inner, self.pretrained, self.logits = inner, inner.pretrained, []
+
+        def prepare(self, model, start):
+            rows = self.inner.prepare(model, start)
+            self.head = copy.deepcopy(model.fc.state_dict())
+            return rows
+
+    for case in ("base", "10M", "scratch"):
+        spy = Spy(interventions.build(case))
+        fitted = train.fit(tiny_run(case=case, max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt", intervention=spy)
+        seen[case] = (spy.head, fitted)
+    assert torch.equal(seen["base"][0]["weight"], seen["scratch"][0]["weight"])
+    changed = (seen["base"][0]["weight"] != seen["10M"][0]["weight"]).sum()
+    assert 0 < changed <= seen["base"][0]["weight"].numel() * 0.1
+    orders = [train.generator(3, "order") for _ in range(2)]
+    assert torch.equal(torch.randperm(50, generator=orders[0]), torch.randperm(50, generator=orders[1]))
+    assert train.generator(3, "order").initial_seed() != train.generator(3, "split").initial_seed()
+
+
+def test_split_is_disjoint_seeded_and_never_test(world):
+    packed = data.load(world, "photos")
+    parts = [data.split(packed, 0.25, train.generator(s, "split")) for s in (0, 0, 1)]
+    fit_items, validation = parts[0]
+    assert len(validation) == 12 and len(fit_items) == 36
+    assert not set(fit_items.tolist()) & set(validation.tolist())
+    assert not packed.test[torch.cat(parts[0])].any()
+    assert torch.equal(validation, parts[1][1]) and not torch.equal(validation, parts[2][1])
+
+
+def test_early_stopping_counts_patience_epochs(world, tiny_run, monkeypatch):
+    losses = iter([5.0, 3.0, 4.0, 3.5, 3.0, 9.0])  # lowest in epoch 2; an equal loss in epoch 5 is no improvement
+    real = train.evaluate
+
+    def scripted(model, batches, items, batch_size=128):
+        loss, accuracy = real(model, batches, items, batch_size)
+        return (next(losses) if len(items) == 10 else loss), accuracy
+
+    monkeypatch.setattr(train, "evaluate", scripted)
+    fitted = train.fit(tiny_run(max_epochs=50, patience=3), world, "cpu", weights=world / "mini_resnet.pt")
+    assert (fitted.metrics["epochs"], fitted.metrics["best_epoch"]) == (5, 2)
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4, 5]
+    assert fitted.metrics["best_validation_loss"] == 3.0
+
+
+def test_last_and_best_weights_are_both_tested(world, tiny_run):
+    fitted = train.fit(tiny_run(max_epochs=6, lr=0.05), world, "cpu", weights=world / "mini_resnet.pt")
+    packed = data.load(world, "photos")
+    batches, test = train.Batches(packed, torch.device("cpu")), packed.test.nonzero().flatten()
+    assert train.evaluate(fitted.model, batches, test)[1] == fitted.metrics["accuracy"]
+    assert train.evaluate(fitted.best_model, batches, test)[1] == fitted.metrics["best_accuracy"]
+    assert fitted.metrics["test_items"] == 24
+    best = min(fitted.history, key=lambda row: row["validation_loss"])
+    assert best["epoch"] == fitted.metrics["best_epoch"]
+
+
+def test_learns_the_tiny_task(world, tiny_run):
+    fitted = train.fit(tiny_run(max_epochs=12, lr=0.02), world, "cpu", weights=world / "mini_resnet.pt")
+    assert fitted.metrics["accuracy"] > 0.8 and fitted.history[-1]["train_loss"] < fitted.history[0]["train_loss"] / 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_divergence_is_a_clear_failure(world, tiny_run):
+    with pytest.raises(train.Diverged, match=r"training loss is .* in epoch 1 .*lr 1e\+30.*lower the learning rate"):
+        train.fit(tiny_run(lr=1e30), world, "cpu", weights=world / "mini_resnet.pt")
+
+
+def test_equals_a_plain_loop(world, tiny_run):
+    """One epoch of fit against the obvious loop written here: same items, same numbers."""
+    run = tiny_run("mini_simplenet", max_epochs=1, augment="none", clip=1.0, weight_decay=0.01)
+    fitted = train.fit(run, world, "cpu", weights=world / "mini_simplenet.pt")
+    packed = data.load(world, "photos")
+    model, _ = train.build(run, world, weights=world / "mini_simplenet.pt")
+    items, _ = data.split(packed, run.validation, train.generator(0, "split"))
+    items = items[torch.randperm(len(items), generator=train.generator(0, "order"))]
+    optimizer = torch.optim.SGD(model.parameters(), run.lr, momentum=0.9, weight_decay=0.01)
+    for start in range(0, len(items) - 7, 8):
+        batch = items[start : start + 8]
+        pixels = packed.images[batch].permute(0, 3, 1, 2).float() / 255
+        pixels = (pixels - packed.mean.view(1, 3, 1, 1)) / packed.std.view(1, 3, 1, 1)
+        optimizer.zero_grad()
+        F.cross_entropy(model(pixels), packed.labels[batch]).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    theirs = torch.cat([v.flatten().float() for v in model.state_dict().values()])
+    torch.testing.assert_close(weights_of(fitted), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_schedule_by_hand():
+    run = Run("mini_vit", "photos", lr=1.0, schedule="cosine", warmup=0.1)
+    factors = [train.lr_factor(run, step, 100) for step in (1, 5, 10, 51)]
+    assert factors == pytest.approx([0.1, 0.5 * (0.5 + 0.5 * math.cos(math.pi * 0.04)), 0.5 + 0.5 * math.cos(math.pi * 0.09), 0.5])
+    assert train.lr_factor(Run("mini_vit", "photos"), 7, 10) == 1.0
+
+
+def test_resets_are_reported_in_the_run(world, tiny_run):
+    fitted = train.fit(tiny_run(case="25Z"), world, "cpu", weights=world / "mini_resnet.pt")
+    rows = {row["name"]: row for row in fitted.resets}
+    assert rows["conv1.weight"] == {"name": "conv1.weight", "kind": "weight", "size": 432, "reset": 108}
+    assert rows["bn1.bias"]["kind"] == "bias" and rows["bn1.bias"]["reset"] == 4
+
+
+def test_gradients_touch_nothing(world, tiny_run):
+    run = tiny_run()
+    model, _ = train.build(run, world, weights=world / "mini_resnet.pt")
+    before = copy.deepcopy(model.state_dict())
+    batches = train.Batches(data.load(world, "photos"), torch.device("cpu"))
+    gradients = train.sum_of_gradients(model, batches, torch.arange(20), 8)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert set(gradients) == {name for name, _ in model.named_parameters()} and gradients["fc.weight"].abs().sum() > 0
+
+
+def test_histogram_counts_every_parameter(world, tiny_run):
+    fitted = train.fit(tiny_run(max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt")
+    assert sum(fitted.histogram) == sum(p.numel() for p in fitted.model.parameters())
+    assert len(fitted.histogram) == len(train.HISTOGRAM_EDGES) - 1
+
+
+def test_augmentations_keep_shape_and_draw_per_image():
+    images = torch.arange(6 * 8 * 8 * 3).reshape(6, 8, 8, 3).to(torch.uint8)
+    for name, augment in AUGMENTATIONS.items():
+        first, again = (augment(images, torch.Generator().manual_seed(4)) for _ in range(2))
+        assert first.shape == images.shape and first.dtype == torch.uint8 and torch.equal(first, again), name
+    mirrored = AUGMENTATIONS["flip"](images, torch.Generator().manual_seed(0))
+    same = [torch.equal(a, b) for a, b in zip(mirrored, images, strict=True)]
+    flipped = [torch.equal(a, b.flip(1)) for a, b in zip(mirrored, images, strict=True)]
+    assert any(same) and any(flipped) and all(a or b for a, b in zip(same, flipped, strict=True))
+
+
+def test_missing_weights_and_wrong_devices_say_what_to_do(world, tiny_run):
+    with pytest.raises(FileNotFoundError, match="resnet50-11ad3fa6.pth.*put it there.*11ad3fa62ca7"):
+        train.fit(Run("resnet50", "photos"), world, "cpu")
+    with pytest.raises(ValueError, match="no 'imagenet' weights of 'mini_vit'"):
+        train.fit(Run("mini_vit", "photos"), world, "cpu")
+    with pytest.raises(ValueError, match="device='tpu' is unknown.*'cpu'"):
+        train.fit(tiny_run(), world, "tpu")
+
+
+def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
+    from conftest import tiny_arrays
+
+    from plasticity import config
+
+    data.pack(world, "source_small", tiny_arrays(classes=4, per_class=30))
+    quick = {"max_epochs": 2}
+    monkeypatch.setitem(config.PRETRAINING, "mini_resnet", config.PRETRAINING["mini_resnet"] | quick)
+    with pytest.raises(FileNotFoundError, match="00_data_prep"):
+        train.weights_file("mini_resnet", "source_small", world)
+    log = train.pretrain("mini_resnet", "source_small", world, "cpu")
+    path, sha256 = train.weights_file("mini_resnet", "source_small", world)
+    stamp = path.stat().st_mtime_ns
+    assert log["sha256"] == sha256 and train.pretrain("mini_resnet", "source_small", world, "cpu") == log
+    assert path.stat().st_mtime_ns == stamp
+    monkeypatch.setitem(config.PRETRAINING, "mini_resnet", config.PRETRAINING["mini_resnet"] | {"max_epochs": 3})
+    assert not train.has_weights("mini_resnet", "source_small", world)
+
+
+def test_full_size_network_through_the_released_recipe(tmp_path):
+    """ResNet-50 from a local weights file with its own hash, the authors' augmentation, one epoch of two steps."""
+    from conftest import tiny_arrays
+
+    from plasticity import models
+
+    data.pack(tmp_path, "dtd", tiny_arrays(classes=2, per_class=6, size=64))
+    torch.save(models.build("resnet50", 5, seed=1).state_dict(), tmp_path / "resnet.pt")
+    run = Run("resnet50", "dtd", "5MN", max_epochs=1, batch_size=3)
+    fitted = train.fit(run, tmp_path, "cpu", weights=tmp_path / "resnet.pt")
+    assert fitted.metrics["epochs"] == 1 and fitted.metrics["test_items"] == 4
+    assert fitted.inputs["weights"] == models.file_sha256(tmp_path / "resnet.pt")
+    assert sum(row["reset"] for row in fitted.resets if row["kind"] == "weight") > 1_000_000
