@@ -26,7 +26,7 @@ def released(images: Tensor, generator: torch.Generator) -> Tensor:
         transforms.RandomResizedCrop(images.shape[1:3], scale=(0.8, 1.0)),
     ])  # fmt: skip
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return torch.stack([recipe(image) for image in images.permute(0, 3, 1, 2)]).permute(0, 2, 3, 1)
 
 

@@ -156,7 +156,7 @@ def get_profile(name: str, repeats: int = 0, reading: str = "") -> Profile:
     return replace(profile, repeats=repeats or profile.repeats, reading=reading or profile.reading)
 
 
-MINI = {"batch_size": 64, "max_epochs": 20, "patience": 4, "augment": "flip"}
+MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}  # learning rates: reference/settings.md
 PROFILES = {
     "mini": Profile(
         "mini", "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
@@ -164,11 +164,12 @@ PROFILES = {
         datasets=("photos", "elpv", "fruits"),
         repeats=5,
         training={
-            "mini_simplenet": SGD | MINI | {"lr": 0.02},
+            "mini_simplenet": SGD | MINI | {"lr": 0.01},
             "mini_resnet": SGD | MINI | {"lr": 0.02},
-            "mini_vit": ADAMW | MINI | {"lr": 6e-4},
+            "mini_vit": ADAMW | MINI | {"lr": 1.2e-3},
         },
         weights="source",
+        seconds_a_run=1.5,
     ),
     "paper": Profile(
         "paper", "the paper itself, with the released code's settings",
@@ -180,6 +181,6 @@ PROFILES = {
 }  # fmt: skip
 PROFILES["quick"] = replace(
     PROFILES["mini"], name="quick", title="a first look: few runs from weaker pretraining; its numbers mean little",
-    repeats=2, cases=("base", "10M", "25M", "25N"), weights="source_small",
-    training={name: fields | {"max_epochs": 6, "patience": 2} for name, fields in PROFILES["mini"].training.items()},
+    repeats=1, cases=("base", "25M", "25N"), controls=("scratch",), weights="source_small",
+    training={name: fields | {"max_epochs": 3, "patience": 2} for name, fields in PROFILES["mini"].training.items()},
 )  # fmt: skip

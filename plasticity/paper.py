@@ -261,3 +261,8 @@ def contradictions() -> list[Contradiction]:
     (only Table 3 promises the top three); and Table 2's SimpleNet, which disagrees with the released code alone.
     """
     return [Contradiction(*map(str, found)) for found in (*_cells(), *_runs(), *_summaries())]
+
+
+def contradictions_frame() -> pd.DataFrame:
+    """``contradictions()`` as a table: kind, where, printed, derived, why."""
+    return pd.DataFrame(contradictions())

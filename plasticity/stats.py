@@ -110,6 +110,35 @@ def beside_paper(frame, paper_frame, metric: str = "accuracy", p_values=P_VALUES
     return _table(rows, BESIDE)
 
 
+def transfer(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Base against the control ``scratch``, a row an architecture and data set: mean ± std in percent, n, and the gain."""
+    rows = []
+    for key, cell in _cells(frame, metric)[1]:
+        sides = [cell[case] for case in ("base", "scratch") if case in cell and cell[case].n]
+        if len(sides) == 2:
+            texts = [f"{side.accuracy:.2f} ± {_number(side.accuracy_std, '.2f')}" for side in sides]
+            gain = sides[0].accuracy - sides[1].accuracy
+            rows.append([*map(_shown, key), *texts, f"{gain:+.2f}", ", ".join(str(side.n) for side in sides)])
+    return _table(rows, ["Architecture", "Dataset", "Base ± Std", "Scratch ± Std", "Gain", "n"], grouped=True)
+
+
+def effects(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Accuracy minus base of the same seed, in points: by architecture and over all, for each case and control.
+
+    ``Cells Above Base`` counts the architecture x data set cells whose mean difference is positive; n counts pairs.
+    """
+    runs = _runs(frame, metric).dropna(subset="value")
+    wide = runs.pivot_table(index=["architecture", "dataset", "seed"], columns="case", values="value")
+    networks = [name for name in ARCHITECTURES if name in set(runs.architecture)]
+    rows = []
+    for case in [case for case in (*CASES[1:], *CONTROL_CASES) if case in wide and "base" in wide]:
+        pairs = (100 * (wide[case] - wide["base"])).dropna()
+        cells = pairs.groupby(["architecture", "dataset"]).mean()
+        means = [_number(pairs.xs(name).mean(), "+.2f") if name in pairs.index.levels[0] else "-" for name in networks]
+        rows.append([_shown(case), *means, _number(pairs.mean(), "+.2f"), f"{(cells > 0).sum()} of {len(cells)}", len(pairs)])
+    return _table(rows, ["Case", *map(_shown, networks), "All", "Cells Above Base", "n"])
+
+
 def write(table: pd.DataFrame, folder: str | Path, name: str, caption: str) -> list[Path]:
     """Write ``folder/name`` as .csv, .md (GitHub's) and .tex (booktabs), each whole or not at all; return the paths."""
     texts = [table.to_csv(index=False, lineterminator="\n"), _markdown(table, caption), _latex(table, name, caption)]

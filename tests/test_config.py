@@ -19,8 +19,9 @@ RUN = Run("mini_vit", "photos")
 # --- a run ------------------------------------------------------------------------------------------------------------
 def test_the_defaults_are_the_released_codes_settings():
     assert asdict(Run("resnet50", "dtd")) == {
-        "architecture": "resnet50", "dataset": "dtd", "case": "base", "seed": 0, "weights": "imagenet", "reading": "code",
-        "utility": "magnitude", "scope": "tensor", "biases": None, "optimizer": "sgd", "lr": 1e-3, "momentum": 0.0,
+        "architecture": "resnet50", "dataset": "dtd", "case": "base", "seed": 0, "weights": "imagenet",
+        "reading": "code", "utility": "magnitude",
+        "scope": "tensor", "biases": None, "optimizer": "sgd", "lr": 1e-3, "momentum": 0.0,
         "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "batch_size": 32, "max_epochs": 2000,
         "patience": 10, "validation": 0.2, "augment": "released",
     }  # fmt: skip
@@ -47,8 +48,9 @@ def test_equal_runs_have_one_key():
 
 def test_every_field_moves_the_key():
     others = {
-        "architecture": "mini_resnet", "dataset": "elpv", "case": "10M", "seed": 1, "weights": "source", "reading": "text",
-        "utility": "gradient", "scope": "global", "biases": "keep", "optimizer": "adamw", "lr": 0.5, "momentum": 0.5,
+        "architecture": "mini_resnet", "dataset": "elpv", "case": "10M", "seed": 1, "weights": "source",
+        "reading": "text", "utility": "gradient",
+        "scope": "global", "biases": "keep", "optimizer": "adamw", "lr": 0.5, "momentum": 0.5,
         "weight_decay": 0.5, "schedule": "cosine", "warmup": 0.5, "clip": 0.5, "batch_size": 5, "max_epochs": 5,
         "patience": 5, "validation": 0.5, "augment": "none",
     }  # fmt: skip
@@ -137,7 +139,7 @@ def test_the_paper_grid_is_the_papers():
 
 
 def test_the_cases_are_base_and_three_fractions_of_four_methods():
-    assert config.CASES == ("base", "5M", "5MN", "5NS", "5N", "10M", "10MN", "10NS", "10N", "25M", "25MN", "25NS", "25N")
+    assert config.CASES == tuple("base 5M 5MN 5NS 5N 10M 10MN 10NS 10N 25M 25MN 25NS 25N".split())
 
 
 def test_the_grid_goes_by_architecture_seed_data_set_and_case():
@@ -179,7 +181,7 @@ def test_every_profile_makes_valid_runs(name):
     (lambda: get_profile("mini", repeats=-1), "repeats=-1"),
     (lambda: get_profile("mini", repeats="3"), "repeats='3'"),
     (lambda: get_profile("mini", reading="prose"), "reading='prose' is unknown; allowed: code, text"),
-    (lambda: get_profile("mini").family("resnet50"), "profile 'mini' has no architecture 'resnet50'; it has: mini_simplenet"),
+    (lambda: get_profile("mini").family("resnet50"), "'mini' has no architecture 'resnet50'; it has: mini_simplenet"),
     (lambda: grid(get_profile("paper"), architectures=["mini_vit"]), "'paper' has no architecture 'mini_vit'"),
     (lambda: grid(get_profile("mini"), cases=("10X",)), "'10X'"),
 ])  # fmt: skip

@@ -28,7 +28,8 @@ def world(tmp_path_factory):
     for label in range(3):
         images[labels == label, :, :, label] += 60
     test = np.tile(np.arange(16) < 4, 3)
-    data.pack(folder, "photos", Arrays(images, labels.astype(np.int64), test, ("red", "green", "blue"), ["made here"] * 48))
+    names = ("red", "green", "blue")
+    data.pack(folder, "photos", Arrays(images, labels.astype(np.int64), test, names, ["made here"] * 48))
     model = models.build("mini_simplenet", 9, seed=123)
     with torch.no_grad():
         for buffer in model.buffers():  # so that running statistics are not those of a fresh network
@@ -114,7 +115,8 @@ class HareTortoise(Ema):
         self.epochs.append(epoch)
         before = state_of(self.model)
         self.model.load_state_dict(self.slow.state_dict())
-        self.same.append((equal(before, self.model.state_dict()), equal(self.slow.state_dict(), self.model.state_dict())))
+        after = self.model.state_dict()
+        self.same.append((equal(before, after), equal(self.slow.state_dict(), after)))
 
 
 class Recorder(Intervention):
@@ -255,7 +257,12 @@ class Snapshot(Intervention):
 
     def prepare(self, model, start):
         self.state, self.seen = state_of(model), []
-        model.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0].clone()) if model.training else None)
+
+        def see(module, inputs):
+            if module.training:
+                self.seen.append(inputs[0].clone())
+
+        model.register_forward_pre_hook(see)
         return []
 
 
@@ -363,7 +370,8 @@ def test_a_gradient_utility_case_uses_the_gradients(world):
 # --- combinations -----------------------------------------------------------------------------------------------------
 def test_a_combination_runs_its_parts_in_order():
     calls = []
-    both = Combined([Recorder("a", calls, torch.tensor(2.0)), Recorder("b", calls), Recorder("c", calls, torch.tensor(0.5))])
+    penalties = {"a": torch.tensor(2.0), "b": None, "c": torch.tensor(0.5)}
+    both = Combined([Recorder(name, calls, penalty) for name, penalty in penalties.items()])
     model, logits = nn.Linear(2, 2), torch.zeros(4, 2)
     assert both.prepare(model, None) == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
     assert both.penalty(model, logits).item() == 2.5
@@ -418,7 +426,10 @@ def test_canonical_writes_one_way(text, written, monkeypatch):
     assert canonical(text) == written and canonical(written) == written
 
 
-@pytest.mark.parametrize("text, kind", [("10M", Reinitialize), ("base", Reinitialize), ("scratch", Scratch), ("5M + 5N", Combined)])
+KINDS = {"10M": Reinitialize, "base": Reinitialize, "scratch": Scratch, "5M + 5N": Combined}
+
+
+@pytest.mark.parametrize("text, kind", KINDS.items())
 def test_build_gives_the_method(text, kind):
     assert type(build(text)) is kind
 

@@ -48,8 +48,10 @@ def test_simplenet_is_the_variant_5m_m1():
     for index, module in enumerate(modules):
         if isinstance(module, nn.Conv2d):
             assert module.bias is not None and module.groups == 1 and module.dilation == (1, 1)
+            assert module.padding == (1, 1)  # the 1x1 ones, too, as released
             norm, activation = modules[index + 1:index + 3]
-            assert isinstance(norm, nn.BatchNorm2d) and norm.momentum == 0.05 and norm.num_features == module.out_channels
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.momentum == 0.05 and norm.num_features == module.out_channels
             assert isinstance(activation, nn.ReLU)
             found.append((module.kernel_size[0], module.in_channels, module.out_channels, module.stride[0]))
         elif isinstance(module, nn.MaxPool2d):
@@ -183,8 +185,10 @@ def test_code_in_a_weights_file_never_runs(tmp_path, save):
     assert target.exists(), "the payload must be a live one"
 
 
-@pytest.mark.parametrize("value, found", [([torch.zeros(2)], "list"), (torch.zeros(2), "Tensor"), ({"epoch": 3}, "dict"),
-                                          ({"state_dict": {"weight": torch.zeros(2)}}, "dict")])  # fmt: skip
+@pytest.mark.parametrize("value, found", [
+    ([torch.zeros(2)], "list"), (torch.zeros(2), "Tensor"), ({"epoch": 3}, "dict"),
+    ({"state_dict": {"weight": torch.zeros(2)}}, "dict"),
+])  # fmt: skip
 def test_anything_but_a_plain_state_dict_is_refused(tmp_path, value, found):
     torch.save(value, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=rf"other\.pt is not a plain state dict of tensors: found {found}"):
@@ -264,14 +268,16 @@ def unchanged_after(model, state, message):
 def test_a_wrong_shape_is_named_and_nothing_is_copied():
     state = trained(1)
     state["layers.2.conv1.weight"] = torch.zeros(5, 5, 1, 1)
-    unchanged_after(models.build("mini_resnet", 4, seed=0), state, r"'layers\.2\.conv1\.weight' have shape \(5, 5, 1, 1\).*\(24,")
+    model = models.build("mini_resnet", 4, seed=0)
+    unchanged_after(model, state, r"'layers\.2\.conv1\.weight' have shape \(5, 5, 1, 1\).*\(24,")
 
 
 def test_a_wrong_count_is_named_and_nothing_is_copied():
     state = trained(1)
     count = sum(not n.startswith("fc.") for n in state)
     del state["bn1.running_mean"]
-    unchanged_after(models.build("mini_resnet", 4, seed=0), state, f"hold {count - 1} tensors besides the head 'fc', the model {count}")
+    model = models.build("mini_resnet", 4, seed=0)
+    unchanged_after(model, state, f"hold {count - 1} tensors besides the head 'fc', the model {count}")
 
 
 def test_the_repository_holds_no_weights_under_another_name():

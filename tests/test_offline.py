@@ -15,7 +15,7 @@ MAKERS = {
     "elpv": offline.elpv,
     "fruits": offline.fruits,
 }
-EXPECTED = {"source": (75, 280, 20), "photos": (20, 800, 500), "elpv": (4, 200, 400), "fruits": (25, 625, 500)}
+EXPECTED = {"source": (75, 280, 20), "photos": (20, 600, 500), "elpv": (4, 200, 400), "fruits": (25, 500, 500)}
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_source_refuses_too_few_images():
 
 def test_source_small_is_the_source_with_40_a_class():
     small = offline.OFFLINE["source_small"]()
-    assert (np.bincount(small.labels) == 40).all() and small.test.sum() == 200
+    assert (np.bincount(small.labels) == 20).all() and small.test.sum() == 100
     assert set(offline.OFFLINE) == {"source", "source_small", "photos", "elpv", "fruits"}
 
 

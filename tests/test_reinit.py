@@ -178,7 +178,8 @@ def test_norm_shifts_are_biases_and_norm_gains_stay():
 
 
 # --- properties against the reference ---------------------------------------------------------------------------------
-values = st.lists(st.one_of(st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0]), st.floats(-4, 4, width=32)), min_size=2, max_size=40)
+number = st.one_of(st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0]), st.floats(-4, 4, width=32))
+values = st.lists(number, min_size=2, max_size=40)
 percentages = st.integers(1, 100)
 
 
@@ -214,7 +215,8 @@ def test_global_scope_is_one_long_tensor(first, second, percentage):
     report = reinitialize(model, f"{percentage}N", scope="global", generator=seeded())
     touched = changed(before["a"], model.a) | {len(first) + i for i in changed(before["b"], model.b)}
     assert touched == expected
-    assert [t.reset for t in report.tensors] == [sum(i < len(first) for i in expected), sum(i >= len(first) for i in expected)]
+    in_first = sum(i < len(first) for i in expected)
+    assert [t.reset for t in report.tensors] == [in_first, len(expected) - in_first]
 
 
 def test_in_global_scope_biases_compete_with_biases():
@@ -243,8 +245,8 @@ def test_gradient_utility_in_half_precision_does_not_underflow():
     assert changed(before, model.w) == {2}
 
 
-@pytest.mark.parametrize("percentage, size", [("29", 100), ("57", 100), ("7", 100), ("0.3", 1000), ("2.5", 40), ("10", 19),
-                                              ("58", 50), ("1.1", 1000), ("100", 7)])  # fmt: skip
+@pytest.mark.parametrize("percentage, size", [("29", 100), ("57", 100), ("7", 100), ("0.3", 1000), ("2.5", 40),
+                                              ("10", 19), ("58", 50), ("1.1", 1000), ("100", 7)])  # fmt: skip
 def test_the_floor_is_exact_for_decimal_fractions(percentage, size):
     model = Bag(w=noise(1, size))
     expected = math.floor(Fraction(percentage) * size / 100)
@@ -377,8 +379,8 @@ def test_bug_stale_optimizer_moments(make):
     model(noise(4, 10)).square().sum().backward()
     optimizer.step()
     before = {n: optimizer.state[p].copy() for n, p in model.named_parameters()}
-    before = {n: {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)} for n, state in before.items()}
-    gone = {"weight": smallest(model.weight.abs().flatten().tolist(), 0.2), "bias": smallest(model.bias.abs().tolist(), 0.2)}
+    before = {n: {k: v.clone() for k, v in s.items() if isinstance(v, torch.Tensor)} for n, s in before.items()}
+    gone = {n: smallest(p.abs().flatten().tolist(), 0.2) for n, p in model.named_parameters()}
     reinitialize(model, "20N", optimizer=optimizer)
     for name, parameter in model.named_parameters():
         moments = before[name].keys() - {"step"}
@@ -457,7 +459,8 @@ def test_exclude_by_module_and_by_name(exclude, kept):
 # --- rounding and thresholds ------------------------------------------------------------------------------------------
 def test_bernoulli_rounding_has_the_expected_mean_and_two_values():
     generator = seeded(11)
-    counts = [reinitialize(Bag(w=noise(1, 13)), "10Z", rounding="bernoulli", generator=generator).reset for _ in range(600)]
+    arguments = {"rounding": "bernoulli", "generator": generator}
+    counts = [reinitialize(Bag(w=noise(1, 13)), "10Z", **arguments).reset for _ in range(600)]
     assert set(counts) == {1, 2}
     assert sum(counts) / 600 == pytest.approx(1.3, abs=4 * math.sqrt(0.3 * 0.7 / 600))
 
@@ -625,7 +628,8 @@ GRADIENT = {"weight": torch.ones(10, 10), "bias": torch.ones(10)}
     (linear, "10M", {"utility": "gradient"}, "utility='gradient' needs gradients="),
     (linear, "10M", {"gradients": GRADIENT}, "only that utility takes them"),
     (linear, "10M", {"utility": "gradient", "gradients": {}}, r"shape \(10, 10\) for 'weight'"),
-    (linear, "10M", {"utility": "gradient", "gradients": GRADIENT | {"bias": torch.ones(9)}}, r"shape \(10,\) for 'bias'"),
+    (linear, "10M", {"utility": "gradient", "gradients": GRADIENT | {"bias": torch.ones(9)}},
+     r"shape \(10,\) for 'bias'"),
     (linear, "10M", {"exclude": ["head"]}, "exclude='head' names no parameter or module.*weight, bias"),
     (linear, "10M", {"exclude": "weigh"}, "exclude='weigh'"),
     (linear, "0.5M", {}, r"case 0\.5M resets nothing"),
