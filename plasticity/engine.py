@@ -155,7 +155,8 @@ def perform(run: Run, place: Place) -> str:
     started = time.perf_counter()
     try:
         fitted = train.fit(run, place.data, place.device)
-        body, outcome = records.from_fitted(fitted), f"accuracy {fitted.metrics['accuracy']:.3f} after {fitted.metrics['epochs']} epochs"
+        outcome = f"accuracy {fitted.metrics['accuracy']:.3f} after {fitted.metrics['epochs']} epochs"
+        body = records.from_fitted(fitted)
     except train.Diverged as error:
         body, outcome = records.failure(str(error), time.perf_counter() - started), "FAILED: diverged"
     records.save(run, body, place.runs)

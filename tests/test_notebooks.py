@@ -1,0 +1,110 @@
+"""The notebooks keep their conventions, and really run: each through ``execute`` with profile quick."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from plasticity import execute, paper, records
+from plasticity.config import get_profile, grid
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(book):
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def test_all_of_them_are_here():
+    assert NAMES == ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "20_analysis", "30_figures"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_word_ids_in_order_and_no_outputs(path):
+    book = read(path)
+    ids = [cell.id for cell in book.cells]
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*", i) for i in ids)
+    assert [i for i in ids if i in ("title", "parameters", "setup", "plan", "run", "summary")] == [
+        "title", "parameters", "setup", "plan", "run", "summary"]  # fmt: skip
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(book)), "outputs are committed"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_one_parameters_cell_the_same_everywhere(path):
+    cells = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    first = [cell for cell in read(NOTEBOOKS[0]).cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(cells) == 1 and cells[0].source == first[0].source
+    lines = cells[0].source.splitlines()
+    assert len(lines) <= 8 and all(re.fullmatch(r"""[a-z]+ = ("[^"]*"|\d+)  # .+""", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_each_parameter_is_read_and_none_reassigned(path):
+    names = execute.parameters_of(path)
+    trees = [ast.walk(ast.parse(cell.source)) for cell in code(read(path)) if cell.id != "parameters"]
+    used = [node for tree in trees for node in tree if isinstance(node, ast.Name) and node.id in names]
+    assert {node.id for node in used if isinstance(node.ctx, ast.Load)} == set(names)
+    assert not [node.id for node in used if isinstance(node.ctx, ast.Store)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_cells_hold_no_logic(path):
+    for cell in code(read(path)):
+        assert not re.search(r"^\s*[%!]", cell.source, re.M) and len(cell.source.splitlines()) <= 20, cell.id
+        functions = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)]
+        assert all(node.end_lineno - node.lineno < 5 for node in functions), cell.id
+    assert "**Makes**" in read(path).cells[0].source and "**Time**" in read(path).cells[0].source
+    assert "assert" in read(path).cells[-1].source
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Profile quick, each notebook through the command that make uses, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("quick")
+    for path in NOTEBOOKS:
+        target = folder / "notebooks" / path.name
+        command = [sys.executable, "-m", "plasticity.execute", str(path), str(target), "-p", "profile", "quick"]
+        command += ["-p", "results", str(folder), "-p", "data", str(folder / "data"), "-p", "device", "cpu"]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_quick_makes_every_table_and_figure(executed):
+    tables = {path.name for path in (executed / "tables").iterdir()}
+    assert {f"table{n}.{ending}" for n in range(1, 7) for ending in ("csv", "md", "tex")} <= tables
+    figures = {path.name for path in (executed / "figures").iterdir()}
+    assert {"figure1_25M.pdf", "figure1_25N.pdf", "00_transfer.png", "30_convergence.png", "10_accuracy.pdf"} <= figures
+    assert not list(executed.rglob("*.partial*"))
+    runs = grid(get_profile("quick"))
+    assert records.missing(runs, executed / "runs") == [] and len(runs) == 36
+
+
+@pytest.mark.slow
+def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
+    files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir(), *(executed / "figures").glob("3*"),
+             *(executed / "figures").glob("figure1*")]  # fmt: skip
+    before = {path: path.read_bytes() for path in files}
+    for name in ("20_analysis", "30_figures"):
+        execute.execute(ROOT / "notebooks" / f"{name}.ipynb", executed / "again.ipynb", {"profile": "quick", "results": str(executed),
+                        "data": str(executed / "data"), "device": "cpu"}, log=False)  # fmt: skip
+    assert {path for path in files if path.read_bytes() != before[path]} == set()
+
+
+@pytest.mark.slow
+def test_tables_tell_what_the_records_say(executed):
+    frame = records.frame(records.load_runs(grid(get_profile("quick")), executed / "runs"))
+    base = frame[(frame.architecture == "mini_vit") & (frame.dataset == "photos") & (frame.case == "base")].accuracy.mean()
+    assert f"{100 * base:.3f}" in (executed / "tables" / "table5.md").read_text()
+    assert len(paper.contradictions()) == (executed / "tables" / "20_contradictions.csv").read_text().count("\n") - 1
