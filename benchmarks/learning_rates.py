@@ -33,8 +33,10 @@ def main(data: str = "data", results: str = "results/learning_rates"):
              "|---|---|---|---|---|---|---|"]  # fmt: skip
     for (name, lr), row in table.iterrows():
         mark = " (chosen)" if protocol.training[name]["lr"] == lr else ""
-        lines.append(f"| {name} | {lr:g}{mark} | {row['best_validation_loss', 'base']:.3f} | {100 * row['accuracy', 'base']:.1f} | "
-                     f"{row['epochs', 'base']:.1f} | {100 * row['accuracy', 'scratch']:.1f} | {row['epochs', 'scratch']:.1f} |")  # fmt: skip
+        cells = [f"{row['best_validation_loss', 'base']:.3f}"]
+        for case in ("base", "scratch"):
+            cells += [f"{100 * row['accuracy', case]:.1f}", f"{row['epochs', case]:.1f}"]
+        lines.append(f"| {name} | {lr:g}{mark} | {' | '.join(cells)} |")
     Path("reference/learning_rates.md").write_text("\n".join([*lines, ""]))
     print("\n".join(lines))
 

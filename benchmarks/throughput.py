@@ -24,7 +24,7 @@ def main(folder: str = "data"):
         run = config.Run(name, "photos", weights=protocol.weights, **fields)
         train.fit(run, folder, "cpu")
         seconds = sorted(train.fit(run, folder, "cpu").seconds for _ in range(3))
-        images = 6 * 15 * 32
+        images = 6 * 12 * 32
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             train.fit(run, folder, "cpu")
         print(f"{name}: {images / seconds[1]:.0f} training images a second, validation and test included; {shares(profiler)}")

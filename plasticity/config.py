@@ -17,9 +17,9 @@ CONTROL_CASES = ("scratch", "biases")
 SOURCES = ("source", "source_small")  # source tasks of the miniature world
 SGD, ADAMW = {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adamw"}
 PRETRAINING = {  # the miniatures' settings on a source task
-    "mini_simplenet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 14},
-    "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 14},
-    "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05, "max_epochs": 10},
+    "mini_simplenet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 12},
+    "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 12},
+    "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05, "max_epochs": 9},
 }
 CHOICES = {
     "reading": READINGS,

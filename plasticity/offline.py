@@ -129,14 +129,14 @@ def source(per_class: int = 200, seed: int = 0) -> Arrays:
 
 
 def fruits(seed: int = 1) -> Arrays:
-    """25 generated classes, named after fruits, of the source's renderer; 20 train and 20 test images each."""
+    """25 generated classes, named after fruits, of the source's renderer; 16 train and 20 test images each."""
     rng = np.random.default_rng(seed)
     images, sources = [], []
     for name, (shape, hue, skin, top) in FRUITS.items():
         look = dict(hue=hue, skin=skin and TEXTURES[skin], stem=top == "stem", leaf=top == "leaf")
-        images.append(drawn_objects(rng, 40, FRUIT_SHAPES[shape], turn=1.2, scale=(0.4, 0.75), **look))
-        sources += [f"generated fruit {name}"] * 40
-    labels, test = np.repeat(np.arange(25), 40), np.tile(np.arange(40) >= 20, 25)
+        images.append(drawn_objects(rng, 36, FRUIT_SHAPES[shape], turn=1.2, scale=(0.4, 0.75), **look))
+        sources += [f"generated fruit {name}"] * 36
+    labels, test = np.repeat(np.arange(25), 36), np.tile(np.arange(36) >= 16, 25)
     return Arrays(quantise(np.concatenate(images)), labels, test, tuple(FRUITS), sources)
 
 
@@ -184,7 +184,7 @@ def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n
 
 
 def photos(seed: int = 0) -> Arrays:
-    """Grey patches of 20 photographs that come with scikit-image and scikit-learn, one class each; 30 train, 25 test.
+    """Grey patches of 20 photographs that come with scikit-image and scikit-learn, one class each; 24 train, 25 test.
 
     Train patches lie in the left 55% of a photograph, test patches in the right 40%. Places and sizes in `sources` are
     pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size (and retina
@@ -195,10 +195,10 @@ def photos(seed: int = 0) -> Arrays:
     for name, path in PHOTOS.items():
         grey = photograph(name)
         width = grey.shape[1]
-        for left, right, n in ((0, int(0.55 * width), 30), (int(0.6 * width), width, 25)):
+        for left, right, n in ((0, int(0.55 * width), 24), (int(0.6 * width), width, 25)):
             new_images, new_sources = patches(rng, grey, left, right, n, Path(path).name)
             images, sources = images + new_images, sources + new_sources
-    labels, test = np.repeat(np.arange(len(PHOTOS)), 55), np.tile(np.arange(55) >= 30, len(PHOTOS))
+    labels, test = np.repeat(np.arange(len(PHOTOS)), 49), np.tile(np.arange(49) >= 24, len(PHOTOS))
     return Arrays(quantise(np.stack([images] * 3, 1)), labels, test, tuple(PHOTOS), sources)
 
 

@@ -15,7 +15,7 @@ MAKERS = {
     "elpv": offline.elpv,
     "fruits": offline.fruits,
 }
-EXPECTED = {"source": (75, 280, 20), "photos": (20, 600, 500), "elpv": (4, 200, 400), "fruits": (25, 500, 500)}
+EXPECTED = {"source": (75, 280, 20), "photos": (20, 480, 500), "elpv": (4, 200, 400), "fruits": (25, 400, 500)}
 
 
 @pytest.fixture(scope="module")
