@@ -52,6 +52,7 @@ lint: | $(INSTALLED)  ## ruff
 	$(PYTHON) -m ruff check .
 
 reference: $(READS)  ## Copy the tables, figures and runs.csv of a full mini run into reference/
+	mkdir -p reference/tables reference/figures
 	cp $(RESULTS)/runs.csv reference/
 	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md reference/tables/
 	cp $(RESULTS)/figures/*.png reference/figures/
