@@ -156,7 +156,7 @@ def get_profile(name: str, repeats: int = 0, reading: str = "") -> Profile:
     return replace(profile, repeats=repeats or profile.repeats, reading=reading or profile.reading)
 
 
-MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}  # learning rates: reference/settings.md
+MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}  # learning rates: reference/learning_rates.md
 PROFILES = {
     "mini": Profile(
         "mini", "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
