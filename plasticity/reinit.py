@@ -162,18 +162,18 @@ def reinitialize(
     seed = generator.initial_seed()
     weights, shifts = _competitors(model, exclude)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-    prune = partial(_prune, fraction=fraction, threshold=threshold, relative=relative, scope=scope, rounding=rounding)
+    prune = partial(_prune, gradients=gradients, fraction=fraction, threshold=threshold, relative=relative, scope=scope, rounding=rounding)
 
     masks = {}
     if case.method in METHODS:
-        masks = prune({n: _utility(n, p, gradients) for n, p in weights.items()}, generator=generator)
+        masks = prune(weights, generator=generator)
         if not any(map(_count, masks.values())):
             raise ValueError(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
     biases = biases or ("zero" if reading == "text" else "smallest")
     if biases == "zero":
         masks |= {n: torch.ones_like(p, dtype=torch.bool) for n, p in shifts.items()}
     elif biases == "smallest" and case.method != "base":
-        masks |= prune({n: _utility(n, p, gradients) for n, p in shifts.items()}, generator=generator)
+        masks |= prune(shifts, generator=generator)
     if case.method == "biases" and not any(map(_count, masks.values())):
         raise ValueError(f"case 'biases' with biases={biases!r} resets nothing: no bias of the model has an entry to spare")
     if case.method in ("R", "RM"):  # before anything is written
@@ -237,15 +237,15 @@ def _gradient(name, weight, gradients):
     return gradients[name].to(weight.device, weight.dtype)
 
 
-def _prune(utilities, *, fraction, threshold, relative, scope, rounding, generator) -> dict[str, Tensor]:
+def _prune(group, *, gradients, fraction, threshold, relative, scope, rounding, generator) -> dict[str, Tensor]:
     """Which entries go, as a boolean mask a tensor. Scope "global" lets all tensors compete as one long tensor."""
-    if scope == "global" and utilities:
-        joint = torch.cat([u.flatten() for u in utilities.values()])
-        mask = _mask(joint, fraction, threshold, relative, rounding, generator)
-        pieces = mask.split([u.numel() for u in utilities.values()])
-        return {n: piece.view(u.shape) for (n, u), piece in zip(utilities.items(), pieces, strict=True)}
-    return {n: _mask(u.flatten(), fraction, threshold, relative, rounding, generator).view(u.shape)
-            for n, u in utilities.items()}  # fmt: skip
+    if scope == "global" and group:
+        joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
+        pieces = _mask(joint, fraction, threshold, relative, rounding, generator).split([p.numel() for p in group.values()])
+        return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
+    # One utility at a time: touching fresh memory for all of them at once would take longer than the selection.
+    return {n: _mask(_utility(n, p, gradients).flatten(), fraction, threshold, relative, rounding, generator).view(p.shape)
+            for n, p in group.items()}  # fmt: skip
 
 
 def _mask(utility, fraction, threshold, relative, rounding, generator) -> Tensor:
