@@ -24,7 +24,7 @@ def obvious(model, fraction=0.1):
 
 
 def timed(function, model):
-    """Seconds for one call on a fresh copy."""
+    """Seconds for one call on a fresh copy, and the copy."""
     fresh = copy.deepcopy(model)
     started = time.perf_counter()
     function(fresh)
@@ -34,11 +34,14 @@ def timed(function, model):
 def main(repeats: int = 7):
     """Alternate both, after one warm-up each; print medians and the ratio, and check that both did the same."""
     model = models.build("vit_b_16", 1000, seed=0)
-    rounds = [(timed(lambda m: reinitialize(m, "10M"), model), timed(obvious, model)) for _ in range(repeats + 1)][1:]
-    ours, theirs = (statistics.median(pair[side][0] for pair in rounds) for side in (0, 1))
-    pairs = zip(rounds[0][0][1].parameters(), rounds[0][1][1].parameters(), strict=True)
-    differing = sum(int((a != b).sum()) for a, b in pairs)
-    ratios = sorted(pair[1][0] / pair[0][0] for pair in rounds)
+    rounds = []
+    for _ in range(repeats + 1):
+        (ours, mine), (theirs, other) = timed(lambda m: reinitialize(m, "10M"), model), timed(obvious, model)
+        differing = sum(int((a != b).sum()) for a, b in zip(mine.parameters(), other.parameters(), strict=True))
+        rounds.append((ours, theirs))
+    rounds = rounds[1:]
+    ours, theirs = (statistics.median(pair[side] for pair in rounds) for side in (0, 1))
+    ratios = sorted(slow / fast for fast, slow in rounds)
     print(f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round {ratios[0]:.1f} to "
           f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {records.machine()}, "
           f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip

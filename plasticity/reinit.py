@@ -162,7 +162,8 @@ def reinitialize(
     seed = generator.initial_seed()
     weights, shifts = _competitors(model, exclude)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-    prune = partial(_prune, gradients=gradients, fraction=fraction, threshold=threshold, relative=relative, scope=scope, rounding=rounding)
+    prune = partial(_prune, gradients=gradients, fraction=fraction, threshold=threshold, relative=relative, scope=scope,
+                    rounding=rounding)  # fmt: skip
 
     masks = {}
     if case.method in METHODS:
@@ -221,11 +222,14 @@ def _competitors(model, exclude) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {n: p for n, p in named.items() if p.ndim >= 2 and n not in shifts}, shifts
 
 
-def _utility(name, parameter, gradients) -> Tensor:
-    """|w| or |w x g| (section 2.3), never in less than single precision."""
+def _utility(name, parameter, gradients, room=None) -> Tensor:
+    """|w| or |w x g| (section 2.3), never in less than single precision; ``room`` is float32 memory [>= size] to use."""
     weight = parameter.detach()
     weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-    utility = weight.abs() if gradients is None else (weight * _gradient(name, weight, gradients)).abs()
+    if gradients is not None:
+        weight = weight * _gradient(name, weight, gradients)
+    fits = room is not None and room.dtype == weight.dtype and room.device == weight.device
+    utility = torch.abs(weight, out=room[: weight.numel()].view(weight.shape) if fits else None)
     if utility.numel() and not math.isfinite(utility.max()):
         raise ValueError(f"parameter {name!r} holds NaN or infinite values (or its gradient does): mend the weights first")
     return utility
@@ -241,14 +245,16 @@ def _prune(group, *, gradients, fraction, threshold, relative, scope, rounding, 
     """Which entries go, as a boolean mask a tensor. Scope "global" lets all tensors compete as one long tensor."""
     if scope == "global" and group:
         joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
-        pieces = _mask(joint, fraction, threshold, relative, rounding, generator).split([p.numel() for p in group.values()])
+        pieces = _mask(joint, fraction, threshold, relative, rounding, generator)
+        pieces = pieces.split([p.numel() for p in group.values()])
         return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
-    # One utility at a time: touching fresh memory for all of them at once would take longer than the selection.
-    return {n: _mask(_utility(n, p, gradients).flatten(), fraction, threshold, relative, rounding, generator).view(p.shape)
-            for n, p in group.items()}  # fmt: skip
+    # Two rows of memory for all tensors: touching fresh pages for each one would take longer than the selection itself.
+    rows = torch.empty(2, max((p.numel() for p in group.values()), default=0), dtype=torch.float32)
+    choose = partial(_mask, fraction=fraction, threshold=threshold, relative=relative, rounding=rounding, generator=generator)
+    return {n: choose(_utility(n, p, gradients, rows[0]).flatten(), room=rows[1]).view(p.shape) for n, p in group.items()}
 
 
-def _mask(utility, fraction, threshold, relative, rounding, generator) -> Tensor:
+def _mask(utility, fraction, threshold, relative, rounding, generator, room=None) -> Tensor:
     if threshold is not None:
         return utility <= (threshold * utility.mean() if relative else threshold)
     share = Fraction(str(fraction)) * utility.numel()  # exact: 0.29 x 100 is 29, not 28.999...
@@ -256,10 +262,10 @@ def _mask(utility, fraction, threshold, relative, rounding, generator) -> Tensor
     if rounding == "bernoulli":
         draw = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
         count += int(draw < float(share - count))
-    return _smallest(utility, count)
+    return _smallest(utility, count, room)
 
 
-def _smallest(utility: Tensor, count: int) -> Tensor:
+def _smallest(utility: Tensor, count: int, room: Tensor | None = None) -> Tensor:
     """Mask of the ``count`` smallest of a flat tensor, ties by position; by selection, which needs no sorting."""
     if count == 0:
         return torch.zeros_like(utility, dtype=torch.bool)
@@ -268,7 +274,10 @@ def _smallest(utility: Tensor, count: int) -> Tensor:
         mask = utility <= cut
     else:  # NumPy selects and compares on the CPU several times faster than torch
         array = utility.numpy()
-        cut = float(np.partition(array, count - 1)[count - 1])
+        ordered = room[: utility.numel()].numpy() if room is not None and room.dtype == utility.dtype else np.empty_like(array)
+        np.copyto(ordered, array)
+        ordered.partition(count - 1)
+        cut = float(ordered[count - 1])
         mask = torch.from_numpy(array <= array.dtype.type(cut))
     surplus = _count(mask) - count
     if surplus:
