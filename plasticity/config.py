@@ -109,6 +109,11 @@ class Profile:
     reading: str = "code"
     seconds_a_run: float | None = None  # measured once, for the first estimate
 
+    @property
+    def all_datasets(self) -> tuple[str, ...]:
+        """The targets, and the source task where the weights come from one."""
+        return (*self.datasets, self.weights) if self.weights in SOURCES else self.datasets
+
     def family(self, family: str) -> str:
         """The profile's architecture of a family ("simplenet", "resnet", "vit"), or of its own name."""
         for name in self.architectures:

@@ -82,8 +82,7 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
 
 def inventory(profile: Profile, place: Place) -> pd.DataFrame:
     """Which data sets and pretrained weights a profile needs, and whether they are there: kind, name, there."""
-    names = (*profile.datasets, *([profile.weights] if profile.weights in SOURCES else []))
-    rows = [("data set", name, (Path(place.data) / name / "manifest.json").is_file()) for name in names]
+    rows = [("data set", name, (Path(place.data) / name / "manifest.json").is_file()) for name in profile.all_datasets]
     for name in profile.architectures:
         generated = not all(there for _, _, there in rows) and profile.weights in SOURCES
         rows.append(("weights", name, not generated and train.has_weights(name, profile.weights, place.data)))
@@ -95,7 +94,7 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
 
     Raises FileNotFoundError, saying what to put where, for real data or weights that are missing.
     """
-    for name in (*profile.datasets, *([profile.weights] if profile.weights in SOURCES else [])):
+    for name in profile.all_datasets:
         data_sets.prepare(place.data, name)
     if profile.weights not in SOURCES:
         for name in profile.architectures:

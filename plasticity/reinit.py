@@ -269,7 +269,7 @@ def _smallest(utility: Tensor, count: int, room: Tensor | None = None) -> Tensor
     """Mask of the ``count`` smallest of a flat tensor, ties by position; by selection, which needs no sorting."""
     if count == 0:
         return torch.zeros_like(utility, dtype=torch.bool)
-    if utility.is_cuda:
+    if not utility.is_cpu:
         cut = utility.kthvalue(count).values
         mask = utility <= cut
     else:  # NumPy selects and compares on the CPU several times faster than torch
@@ -287,7 +287,7 @@ def _smallest(utility: Tensor, count: int, room: Tensor | None = None) -> Tensor
 
 def _count(mask: Tensor) -> int:
     """Number of True entries; NumPy's count is many times faster than torch's sum on the CPU."""
-    return int(mask.sum()) if mask.is_cuda else int(np.count_nonzero(mask.numpy()))
+    return int(np.count_nonzero(mask.numpy())) if mask.is_cpu else int(mask.sum())
 
 
 def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
