@@ -20,11 +20,16 @@ TITLES = {
     "photos": "photographs (mirrors DTD)",
     "elpv": "solar cells (mirrors Brain Tumor)",
     "fruits": "fruits (mirrors Fruit25)",
+    "photos_64": "photographs, 64 pixels",
+    "elpv_64": "solar cells, 64 pixels",
+    "photos_128": "photographs, 128 pixels",
+    "elpv_128": "solar cells, 128 pixels",
     "dtd": "DTD",
     "brain_tumor": "Brain Tumor",
     "fruit25": "Fruit25",
 }
 PAPER_NAMES = {"photos": "DTD", "elpv": "Brain Tumor", "fruits": "Fruit25",
+               "photos_64": "DTD", "elpv_64": "Brain Tumor", "photos_128": "DTD", "elpv_128": "Brain Tumor",
                "dtd": "DTD", "brain_tumor": "Brain Tumor", "fruit25": "Fruit25"}  # fmt: skip
 
 
