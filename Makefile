@@ -12,22 +12,33 @@ export MPLBACKEND = Agg
 export PYTHONWARNINGS = ignore::DeprecationWarning
 
 EXECUTED := $(RESULTS)/notebooks
-RUNS := $(addprefix $(EXECUTED)/,10_simplenet.ipynb 11_resnet50.ipynb 12_vit_b16.ipynb)
+PAPERS_NETWORKS := 10_simplenet 11_resnet50 12_vit_b16
+NETWORKS := $(if $(findstring imagenet,$(PROFILE)),13_efficientnet_lite0,$(PAPERS_NETWORKS))
+RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper plan test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (mini, quick, paper), WORKERS=$(WORKERS), RESULTS=$(RESULTS), DATA=$(DATA)"
+	@echo "  variables: PROFILE=$(PROFILE) (plasticity/config.py), WORKERS=$(WORKERS), RESULTS=$(RESULTS), DATA=$(DATA)"
 
 reproduce: $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
 
 quick:  ## The same in about a minute and a half, with few and weak runs: a first look
 	@$(MAKE) reproduce PROFILE=quick
+
+imagenet:  ## The same with a network that has real ImageNet weights (EfficientNet-Lite0), on real photographs, offline
+	@$(MAKE) reproduce PROFILE=imagenet
+
+paper:  ## The paper itself: its data, its networks; wants a GPU (PROFILE=rehearsal or paper_bf16 replaces paper)
+	@$(MAKE) reproduce PROFILE=$(if $(filter mini,$(PROFILE)),paper,$(PROFILE))
+
+plan: | $(INSTALLED)  ## What a profile costs before anything is spent: make plan PROFILE=paper
+	@$(PYTHON) -m plasticity.plan $(PROFILE) --data $(DATA) --results $(RESULTS)
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)

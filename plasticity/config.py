@@ -29,6 +29,7 @@ CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("constant", "cosine"),
     "augment": tuple(AUGMENTATIONS),
+    "precision": ("fp32", "tf32", "bf16"),
     "dataset": tuple(TITLES),
     "weights": ("imagenet", *SOURCES),
 }
@@ -59,6 +60,9 @@ class Run:
     patience: int = 10  # epochs without a lower validation loss before stopping; 0 trains to max_epochs
     validation: float = 0.2  # share of the train items held back for validation
     augment: str = "released"  # "released", "flip" or "none"
+    precision: str = "fp32"  # "fp32" in full; "tf32" in a GPU's matrix products and convolutions; "bf16" autocast
+    channels_last: bool = True  # memory order of images and weights: faster for most networks; False for channels first
+    compiled: bool = False  # training steps through torch.compile(mode="reduce-overhead"): CUDA graphs on a GPU
 
     def __post_init__(self):
         object.__setattr__(self, "case", interventions.canonical(self.case))
@@ -75,6 +79,9 @@ class Run:
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are one configuration with one key
+        for name in ("channels_last", "compiled"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r} must be above zero")
         if not 0 < self.validation < 1:
@@ -108,6 +115,7 @@ class Profile:
     controls: tuple[str, ...] = CONTROL_CASES
     reading: str = "code"
     seconds_a_run: float | None = None  # measured once, for the first estimate
+    complete: bool = True  # False accepts scaled-down copies of the real data sets
 
     @property
     def all_datasets(self) -> tuple[str, ...]:
@@ -176,6 +184,14 @@ PROFILES = {
         weights="source",
         seconds_a_run=1.5,
     ),
+    "imagenet": Profile(
+        "imagenet", "a network with real ImageNet weights on real photographs, offline, on a laptop",
+        architectures=("efficientnet_lite0",),
+        datasets=("photos_64", "elpv_64"),
+        repeats=3,
+        training={"efficientnet_lite0": SGD | {"lr": 0.01, "max_epochs": 25, "patience": 4}},
+        seconds_a_run=45.0,
+    ),
     "paper": Profile(
         "paper", "the paper itself, with the released code's settings",
         architectures=("simplenet", "resnet50", "vit_b_16"),
@@ -184,8 +200,21 @@ PROFILES = {
         training={"simplenet": {}, "resnet50": {}, "vit_b_16": {}},
     ),
 }  # fmt: skip
-PROFILES["quick"] = replace(
-    PROFILES["mini"], name="quick", title="a first look: few runs from weaker pretraining; its numbers mean little",
-    repeats=1, cases=("base", "25M", "25N"), controls=("scratch",), weights="source_small",
-    training={name: fields | {"max_epochs": 3, "patience": 2} for name, fields in PROFILES["mini"].training.items()},
-)  # fmt: skip
+FIRST_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
+
+
+def derived(name: str, parent: str, title: str, training: dict, **fields) -> None:
+    """Add a profile that differs from its parent in ``fields``, and in ``training`` for every architecture."""
+    settings = {key: value | training for key, value in PROFILES[parent].training.items()}
+    PROFILES[name] = replace(PROFILES[parent], name=name, title=title, training=settings, **fields)
+
+
+derived("quick", "mini", "a first look: few runs from weaker pretraining; its numbers mean little",
+        {"max_epochs": 3, "patience": 2}, **FIRST_LOOK, weights="source_small")  # fmt: skip
+derived("imagenet_quick", "imagenet", "a first look: few and short runs; its numbers mean little",
+        {"max_epochs": 2}, **FIRST_LOOK)  # fmt: skip
+derived("imagenet_128", "imagenet", "the same at 128 pixels with ten repeats, for a GPU",
+        {}, datasets=("photos_128", "elpv_128"), repeats=10)  # fmt: skip
+derived("paper_bf16", "paper", "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX", {"precision": "bf16"})
+derived("rehearsal", "paper", "the paper's data, networks and sizes, few runs of one epoch; takes scaled-down copies of the data",
+        {"max_epochs": 1}, **FIRST_LOOK, complete=False)  # fmt: skip

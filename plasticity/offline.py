@@ -1,7 +1,8 @@
 """The miniature world: a generated source and three targets of 32 x 32 pixels that need no network and no download.
 
-`source` is what the small networks are pretrained on; `photos` and `elpv` are photographs that pip packages carry,
-`fruits` is generated. Equal arguments give identical bytes (with the same numpy, scikit-image and Pillow).
+`source` is what the small networks are pretrained on; `photos` and `elpv` are photographs that pip packages carry, and
+exist at 64 and 128 pixels, too, for networks with ImageNet weights; `fruits` is generated. Equal arguments give identical
+bytes (with the same numpy, scikit-image and Pillow).
 """
 import csv
 import importlib.util
@@ -17,8 +18,7 @@ from skimage.transform import resize
 
 from plasticity.render import SHAPES, TEXTURES, drop, finish, halve, object_on_background, paint, polygon
 
-SIZE = 32  # pixels
-
+SIZE = 32  # pixels of the miniature world
 # The source: surfaces of the shape classes as (texture, shaded), and the shapes and hues of the shape x hue classes.
 SURFACES = ((None, True), ("noise_smooth", False), ("checks_fine", True), ("bars", False))
 HUES = {"red": 0.0, "yellow": 0.14, "green": 0.33, "violet": 0.75}  # in turns; yellow and violet objects get a stem
@@ -82,7 +82,7 @@ FRUITS = {  # name -> shape, hue, skin, what grows at the top
 class Arrays:
     """A data set of n items in memory, sorted by class."""
 
-    images: np.ndarray  # uint8 [n, 32, 32, 3], RGB
+    images: np.ndarray  # uint8 [n, height, width, 3], RGB
     labels: np.ndarray  # int64 [n], indices into class_names
     test: np.ndarray  # bool [n], True = test item
     class_names: tuple[str, ...]  # unique
@@ -146,66 +146,68 @@ def installed(path: str) -> Path:
     spec = importlib.util.find_spec(package)
     file = Path(spec.submodule_search_locations[0], inside) if spec else Path(path)
     if not file.is_file():
-        pip_name = {"skimage": "scikit-image", "sklearn": "scikit-learn", "elpv_dataset": "elpv-dataset"}[package]
+        pip_name = {"skimage": "scikit-image", "sklearn": "scikit-learn"}.get(package, package.replace("_", "-"))
         raise FileNotFoundError(f"{path} is missing: `pip install --force-reinstall {pip_name}` brings it back")
     return file
 
 
-def photograph(name: str) -> np.ndarray:
-    """One of PHOTOS in grey: float32 [height, width] in 0..1."""
+def photograph(name: str, halve: bool = True) -> np.ndarray:
+    """One of PHOTOS in grey, those of HALVED_PHOTOS at half their size: float32 [height, width] in 0..1."""
     grey = np.asarray(Image.open(installed(PHOTOS[name])).convert("RGB"), np.float32).mean(-1) / 255
     if name == "retina":
         grey = grey[250:1150, 250:1150]  # the eye without the black around it
-    if name in HALVED_PHOTOS:
+    if halve and name in HALVED_PHOTOS:
         grey = resize(grey, (grey.shape[0] // 2, grey.shape[1] // 2), anti_aliasing=True)
     return grey
 
 
-def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n: int, name: str):
-    """n grey images [32, 32] from the columns left to right of a photograph, and what each is from.
+def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n: int, name: str, pixels: int = SIZE):
+    """n grey images [pixels, pixels] from the columns left to right of a photograph, and what each is from.
 
-    Squares of 32 to 72 pixels; flat ones (std below .03) are refused while fewer than 20 n have been tried. Each gets
-    a mean of .5 and, where there is that much contrast in it, a std of .14 to .26.
+    Squares of ``pixels`` to 2.25 times as many, as far as the photograph is that large; flat ones (std below .03) are
+    refused while fewer than 20 n have been tried. Each gets a mean of .5 and, where there is that much contrast in it, a
+    std of .14 to .26.
     """
     images, sources, tries = [], [], 0
     height, width = len(grey), right - left
     while len(images) < n:
-        size = min(int(rng.integers(32, 72)), height, width)
+        size = min(int(rng.integers(pixels, 9 * pixels // 4)), height, width)
         y, x = int(rng.integers(0, height - size + 1)), left + int(rng.integers(0, width - size + 1))
         patch = grey[y : y + size, x : x + size]
         tries += 1
         if patch.std() < 0.03 and tries < 20 * n:
             continue
-        patch = resize(patch, (SIZE, SIZE), anti_aliasing=True, order=1)
+        patch = resize(patch, (pixels, pixels), anti_aliasing=True, order=1)
         patch = (patch - patch.mean()) / max(patch.std(), 0.08) * 0.2 * rng.uniform(0.7, 1.3) + 0.5
         images.append(patch.astype(np.float32))
         sources.append(f"{name} y={y} x={x} size={size}")
     return images, sources
 
 
-def photos(seed: int = 0) -> Arrays:
+def photos(seed: int = 0, pixels: int = SIZE) -> Arrays:
     """Grey patches of 20 photographs that come with scikit-image and scikit-learn, one class each; 24 train, 25 test.
 
     Train patches lie in the left 55% of a photograph, test patches in the right 40%. Places and sizes in `sources` are
-    pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size (and retina
-    cut to its rows and columns 250 to 1150). Raises FileNotFoundError where an installed package lacks a photograph.
+    pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size if ``pixels`` is 32
+    (and retina is always cut to its rows and columns 250 to 1150). Raises FileNotFoundError where an installed package
+    lacks a photograph.
     """
     rng = np.random.default_rng(seed)
     images, sources = [], []
     for name, path in PHOTOS.items():
-        grey = photograph(name)
+        grey = photograph(name, halve=pixels == SIZE)
         width = grey.shape[1]
         for left, right, n in ((0, int(0.55 * width), 24), (int(0.6 * width), width, 25)):
-            new_images, new_sources = patches(rng, grey, left, right, n, Path(path).name)
+            new_images, new_sources = patches(rng, grey, left, right, n, Path(path).name, pixels)
             images, sources = images + new_images, sources + new_sources
     labels, test = np.repeat(np.arange(len(PHOTOS)), 49), np.tile(np.arange(49) >= 24, len(PHOTOS))
     return Arrays(quantise(np.stack([images] * 3, 1)), labels, test, tuple(PHOTOS), sources)
 
 
-def elpv(seed: int = 0) -> Arrays:
+def elpv(seed: int = 0, pixels: int = SIZE, train: int = 50) -> Arrays:
     """Electroluminescence photographs of solar cells: mono- or polycrystalline x functional or defective.
 
-    50 train and 100 test images a class, of the cells that the experts were sure of (defect probability 0 or 1).
+    ``train`` (at most 213) train and 100 test images a class, of the cells that the experts were sure of (defect probability 0 or 1).
     Source: the package elpv-dataset, CC BY-NC-SA 4.0. Cite Buerhop-Lutz et al. 2018 ("A benchmark for visual
     identification of defective solar cells in electroluminescence imagery", EU PVSEC) and Deitsch et al. 2019
     ("Automatic classification of defective photovoltaic module cells in electroluminescence images", Solar Energy) and
@@ -218,12 +220,12 @@ def elpv(seed: int = 0) -> Arrays:
     images, sources = [], []
     for kind, defective in product(("mono", "poly"), (0.0, 1.0)):
         paths = [path for path, probability, cell in cells if (cell, float(probability)) == (kind, defective)]
-        for path in rng.permutation(paths)[:150]:
+        for path in rng.permutation(paths)[: 100 + train]:
             cell = Image.open(table.parent / path).convert("L")
-            images.append(np.asarray(cell.resize((SIZE, SIZE), Image.Resampling.BILINEAR)))  # Pillow's is antialiased
+            images.append(np.asarray(cell.resize((pixels, pixels), Image.Resampling.BILINEAR)))  # Pillow's is antialiased
             sources.append(f"elpv {Path(path).name}")
     names = ("mono_functional", "mono_defective", "poly_functional", "poly_defective")
-    labels, test = np.repeat(np.arange(4), 150), np.tile(np.arange(150) < 100, 4)
+    labels, test = np.repeat(np.arange(4), 100 + train), np.tile(np.arange(100 + train) < 100, 4)
     return Arrays(np.stack([images] * 3, -1), labels, test, names, sources)
 
 
@@ -233,4 +235,8 @@ OFFLINE: dict[str, Callable[..., Arrays]] = {
     "photos": photos,
     "elpv": elpv,
     "fruits": fruits,
+    "photos_64": partial(photos, pixels=64),
+    "elpv_64": partial(elpv, pixels=64, train=100),
+    "photos_128": partial(photos, pixels=128),
+    "elpv_128": partial(elpv, pixels=128, train=100),
 }

@@ -20,6 +20,7 @@ from .paper import P_VALUES
 
 KEYS = ["architecture", "dataset", "case"]
 METRICS = "accuracy", "best_accuracy"
+RESULTS = {"simplenet": "table3", "resnet": "table4", "vit": "table5"}  # the paper's tables of results, by family
 FAMILY = {name: FAMILIES[network.family] for name, network in ARCHITECTURES.items()}
 SHOWN = TITLES | {name: network.title for name, network in ARCHITECTURES.items()}
 SHOWN |= {"base": "Base", "": "-"} | {case: f"{case.title()} (control)" for case in CONTROL_CASES}
@@ -70,6 +71,11 @@ def table2(architectures: dict[str, int]) -> pd.DataFrame:
     return _table(rows, ["Model", "Number of Parameters"])
 
 
+def results_name(architecture: str) -> str:
+    """"table3" to "table5" for the families of the paper's tables, ``table_<architecture>`` for others."""
+    return RESULTS.get(ARCHITECTURES[architecture].family, f"table_{architecture}")
+
+
 def results_table(frame: pd.DataFrame, architecture: str, metric: str = "accuracy") -> pd.DataFrame:
     """Tables 3 to 5 of Coetzer et al. 2026: per data set the three most accurate cases and base (bold), by accuracy."""
     return _results(frame, architecture, metric, lambda cell: [*_ranked(cell)[:3], *_some(cell, ["base"])])
@@ -94,7 +100,8 @@ def table6(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 def beside_paper(frame, paper_frame, metric: str = "accuracy", p_values=P_VALUES) -> pd.DataFrame:
     """The best case against base in Coetzer et al. 2026 (Tables 3 to 5; p of accuracy, section 4) beside ``frame``'s.
 
-    Data sets of the miniature world stand beside those they mirror. n: the best case's, base's. "-": there is none.
+    Data sets of the miniature world stand beside those they mirror, networks the paper lacks at the end. n: the best
+    case's, base's. "-": there is none.
     """
     tested = {(p.architecture, p.dataset, p.case): p for p in p_values if p.metric == "accuracy"}
     ours, rows = list(versus_base(frame, metric).itertuples(index=False)), []
@@ -107,6 +114,8 @@ def beside_paper(frame, paper_frame, metric: str = "accuracy", p_values=P_VALUES
             theirs[-1] = f"{p.p}{MARKS['base > case' if p.alternative == 'less' else 'case > base']}"
         found = [v for v in ours if (FAMILY.get(v.architecture), PAPER_NAMES.get(v.dataset)) == key]
         rows += [theirs + _ours(v) for v in found] or [theirs + ["-"] * 7]
+    others = [v for v in ours if FAMILY.get(v.architecture) not in set(paper_frame.architecture)]
+    rows += [[FAMILY.get(v.architecture, v.architecture), PAPER_NAMES.get(v.dataset, v.dataset), *"----", *_ours(v)] for v in others]
     return _table(rows, BESIDE)
 
 

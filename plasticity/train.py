@@ -19,6 +19,7 @@ from . import data as data_sets
 from . import interventions, models
 from .augment import AUGMENTATIONS
 from .config import SOURCES, Run, source_run
+from .offline import installed
 
 HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
@@ -77,32 +78,34 @@ def fit(
     method = intervention or interventions.build(run.case)
     model, sha256 = build(run, folder, method.pretrained, weights)
     inputs = {"data": data.sha256, "weights": sha256}
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last if run.channels_last else torch.contiguous_format)
+    set_precision(run.precision)
 
     train, validation = data_sets.split(data, run.validation, generator(run.seed, "split"))
-    batches = Batches(data, device)
+    batches = Batches(data, device, run.channels_last)
     optimizer = build_optimizer(run, model)
     order, draws = generator(run.seed, "order"), generator(run.seed, "augment")
     per_epoch = max(1, len(train) // run.batch_size)  # the incomplete last batch is left out
     total_steps, step = per_epoch * run.max_epochs, 0
 
     def gradients():
-        return sum_of_gradients(model, batches, train, run.batch_size)
+        return sum_of_gradients(model, batches, train, run.batch_size, run.precision)
 
     resets = method.prepare(model, interventions.Start(run, generator(run.seed, "reinit"), optimizer, gradients))
+    network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
     history, best, best_state = [], None, None
     with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
         torch.manual_seed(generator(run.seed, "dropout").initial_seed())
         for epoch in range(1, run.max_epochs + 1):
             model.train()
             loss_sum = torch.zeros((), device=device)
-            items = train[torch.randperm(len(train), generator=order)]
+            items = train[torch.randperm(len(train), generator=order)].to(device)
             for index in items[: per_epoch * run.batch_size].split(run.batch_size):
                 step += 1
                 for group in optimizer.param_groups:
                     group["lr"] = run.lr * lr_factor(run, step, total_steps)
                 images, labels = batches(index, AUGMENTATIONS[run.augment], draws)
-                logits = model(images)
+                logits = forward(network, images, run.precision)
                 loss = F.cross_entropy(logits, labels)
                 penalty = method.penalty(model, logits)
                 optimizer.zero_grad()
@@ -117,7 +120,7 @@ def fit(
             if not abs(train_loss) <= DIVERGED:
                 raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
             predictor = method.evaluated(model)
-            validation_loss, validation_accuracy = evaluate(predictor, batches, validation)
+            validation_loss, validation_accuracy = evaluate(predictor, batches, validation, run.precision)
             history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss,
                             "validation_accuracy": validation_accuracy})  # fmt: skip
             if best is None or validation_loss < best["validation_loss"]:
@@ -129,8 +132,8 @@ def fit(
     last, best_model = history[-1], copy.deepcopy(predictor)
     best_model.load_state_dict(best_state)
     metrics = {
-        "accuracy": evaluate(predictor, batches, test)[1],
-        "best_accuracy": evaluate(best_model, batches, test)[1],
+        "accuracy": evaluate(predictor, batches, test, run.precision)[1],
+        "best_accuracy": evaluate(best_model, batches, test, run.precision)[1],
         "validation_accuracy": last["validation_accuracy"],
         "best_validation_accuracy": best["validation_accuracy"],
         "best_validation_loss": best["validation_loss"],
@@ -152,11 +155,20 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
         arch = models.architecture(architecture)
         if arch.weights_file is None:
             raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")
+        if arch.package:
+            return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
         return Path(folder) / "weights" / arch.weights_file, arch.sha256
     path = _source_weights(source, folder)
     if not path.with_suffix(".json").is_file():
         raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
     return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+
+
+def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
+    """The file of an architecture's ImageNet weights, downloaded into ``folder/weights`` if it is not there; verified."""
+    path, sha256 = weights_file(architecture, weights, folder)
+    models.read_weights(path, sha256)
+    return path
 
 
 def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
@@ -219,38 +231,56 @@ def build(run: Run, folder: str | Path, pretrained: bool = True, weights: str | 
 class Batches:
     """Normalised float batches of a packed data set that stays as uint8 on the device."""
 
-    def __init__(self, data: data_sets.Dataset, device: torch.device):
+    def __init__(self, data: data_sets.Dataset, device: torch.device, channels_last: bool = True):
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.images, self.labels = data.images.to(device), data.labels.to(device)
         self.mean, self.std = (255 * v.view(1, 3, 1, 1).to(device) for v in (data.mean, data.std))
 
     def __call__(self, index: Tensor, augment=None, draws=None) -> tuple[Tensor, Tensor]:
-        """(images [batch, 3, height, width] float32 in channels_last order, labels [batch]) for item numbers [batch]."""
+        """(images [batch, 3, height, width] float32, labels [batch]) for item numbers [batch]."""
         images = self.images[index.to(self.images.device)]
         images = augment(images, draws) if augment else images
-        images = images.permute(0, 3, 1, 2).float().sub_(self.mean).div_(self.std)
+        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format).sub_(self.mean).div_(self.std)
         return images, self.labels[index.to(self.labels.device)]
 
 
+def set_precision(precision: str) -> None:
+    """Whether a GPU may round float32 to TF32 in matrix products and convolutions: only under "tf32".
+
+    PyTorch's own default, and so the released code's on recent GPUs, is TF32 in convolutions alone.
+    """
+    for operation in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
+        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+
+
+def forward(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:
+    """Logits [batch, classes] in float32; under "bf16" the network computes in autocast, its weights stay float32."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model(images).float()
+
+
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Batches, items: Tensor, batch_size: int = 128) -> tuple[float, float]:
+def evaluate(model: nn.Module, batches: Batches, items: Tensor, precision: str = "fp32", batch_size: int = 128) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (0..1) over item numbers, in evaluation mode."""
     model.eval()
-    loss, correct = 0.0, 0
+    sums = []  # stay on the device: asking for a number would wait for it
     for index in items.split(batch_size):
         images, labels = batches(index)
-        logits = model(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        correct += int((logits.argmax(1) == labels).sum())
+        logits = forward(model, images, precision)
+        correct = (logits.argmax(1) == labels).sum()
+        sums.append(torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), correct.double()]))
+    loss, correct = torch.stack(sums).cumsum(0)[-1].tolist()
     return loss / len(items), correct / len(items)
 
 
-def sum_of_gradients(model: nn.Module, batches: Batches, items: Tensor, batch_size: int) -> dict[str, Tensor]:
+def sum_of_gradients(model: nn.Module, batches: Batches, items: Tensor, batch_size: int, precision: str = "fp32") -> dict[str, Tensor]:
     """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched."""
     named, total = dict(model.named_parameters()), None
     model.eval()
     for index in items.split(batch_size):
         images, labels = batches(index)
-        batch = torch.autograd.grad(F.cross_entropy(model(images), labels), list(named.values()))
+        loss = F.cross_entropy(forward(model, images, precision), labels)
+        batch = torch.autograd.grad(loss, list(named.values()))
         total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
     return dict(zip(named, total, strict=True))
 

@@ -11,8 +11,8 @@ import pytest
 import plasticity
 from plasticity import Profile, Run, config, get_profile, grid
 
-ROOMS = ("reinit", "interventions", "models", "render", "offline", "data", "augment", "config", "train", "records",
-         "engine", "execute", "paper", "stats", "figures")  # fmt: skip
+ROOMS = ("reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data", "augment",
+         "config", "train", "records", "engine", "plan", "execute", "paper", "stats", "figures")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
 
@@ -24,6 +24,7 @@ def test_the_defaults_are_the_released_codes_settings():
         "scope": "tensor", "biases": None, "optimizer": "sgd", "lr": 1e-3, "momentum": 0.0,
         "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "batch_size": 32, "max_epochs": 2000,
         "patience": 10, "validation": 0.2, "augment": "released",
+        "precision": "fp32", "channels_last": True, "compiled": False,
     }  # fmt: skip
 
 
@@ -177,7 +178,7 @@ def test_every_profile_makes_valid_runs(name):
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: get_profile("tiny"), "'tiny'; known: mini, paper"),
+    (lambda: get_profile("tiny"), "'tiny'; known: mini, imagenet, paper"),
     (lambda: get_profile("mini", repeats=-1), "repeats=-1"),
     (lambda: get_profile("mini", repeats="3"), "repeats='3'"),
     (lambda: get_profile("mini", reading="prose"), "reading='prose' is unknown; allowed: code, text"),

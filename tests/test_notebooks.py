@@ -29,7 +29,7 @@ def code(book):
 
 
 def test_all_of_them_are_here():
-    assert NAMES == ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "20_analysis", "30_figures"]
+    assert NAMES == ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "13_efficientnet_lite0", "20_analysis", "30_figures"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -70,11 +70,11 @@ def test_cells_hold_no_logic(path):
     assert "assert" in read(path).cells[-1].source
 
 
-def run_notebook(name, folder, target=None):
-    """One notebook with profile quick, by the command that make uses, in a process of its own."""
+def run_notebook(name, folder, target=None, profile="quick"):
+    """One notebook of a first-look profile, by the command that make uses, in a process of its own."""
     target, workers = target or folder / "notebooks" / f"{name}.ipynb", 2 if name.startswith("00") else 1
     command = [sys.executable, "-m", "plasticity.execute", f"notebooks/{name}.ipynb", str(target)]
-    for parameter in (("profile", "quick"), ("results", folder), ("data", folder / "data"), ("device", "cpu"), ("workers", workers)):
+    for parameter in (("profile", profile), ("results", folder), ("data", folder / "data"), ("device", "cpu"), ("workers", workers)):
         command += ["-p", *map(str, parameter)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -86,9 +86,22 @@ def executed(tmp_path_factory):
     """Profile quick in a folder of its own; notebooks that do not need each other run side by side, as with make -j2."""
     folder = tmp_path_factory.mktemp("quick")
     with ThreadPoolExecutor(2) as pool:
-        for names in (NAMES[:1], NAMES[1:4], NAMES[4:]):
+        for names in (NAMES[:1], NAMES[1:4], NAMES[5:]):
             list(pool.map(partial(run_notebook, folder=folder), names))
     return folder
+
+
+@pytest.mark.slow
+def test_a_network_with_imagenet_weights_goes_through_the_same_notebooks(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        for names in (NAMES[:1], NAMES[4:5], NAMES[5:]):
+            list(pool.map(partial(run_notebook, folder=tmp_path, profile="imagenet_quick"), names))
+    assert "efficientnet-lite0-57934424" in (tmp_path / "notebooks" / "00_data_prep.ipynb").read_text()
+    table = (tmp_path / "tables" / "table_efficientnet_lite0.csv").read_text()
+    assert "photographs, 64 pixels" in table and "solar cells, 64 pixels" in table and (tmp_path / "figures" / "figure1_25N.pdf").is_file()
+    frame = records.frame(records.load_runs(grid(get_profile("imagenet_quick")), tmp_path / "runs"))
+    means = frame[frame.dataset == "photos_64"].groupby("case").accuracy.mean()
+    assert means["base"] > means["scratch"] + 0.2  # after two epochs, ImageNet weights are far ahead
 
 
 @pytest.mark.slow
