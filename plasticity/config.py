@@ -189,7 +189,7 @@ PROFILES = {
         architectures=("efficientnet_lite0",),
         datasets=("photos_64", "elpv_64"),
         repeats=3,
-        training={"efficientnet_lite0": SGD | {"lr": 0.01, "max_epochs": 25, "patience": 4}},
+        training={"efficientnet_lite0": SGD | {"lr": 0.01, "max_epochs": 30, "patience": 5}},
         seconds_a_run=45.0,
     ),
     "paper": Profile(

@@ -135,13 +135,13 @@ def in_processes(function, jobs: dict, workers: int):
                 errors.append(f"{key}: {type(error).__name__}: {error}")
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(jobs)), context, _one_thread) as pool:
+        with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (context.Value("i", 0), visible_gpus())) as pool:
             futures = {pool.submit(function, *arguments): key for key, arguments in jobs.items()}
             for future in as_completed(futures):
                 try:
                     yield futures[future], future.result()
                 except BrokenProcessPool:
-                    raise RuntimeError("a worker process died (out of memory?); what is recorded stays: "
+                    raise RuntimeError("a worker process died (out of memory? then fewer workers may do); what is recorded stays: "
                                        "start again to go on") from None  # fmt: skip
                 except Exception as error:
                     errors.append(f"{futures[future]}: {type(error).__name__}: {error}")
@@ -158,6 +158,10 @@ def perform(run: Run, place: Place) -> str:
         body = records.from_fitted(fitted)
     except train.Diverged as error:
         body, outcome = records.failure(str(error), time.perf_counter() - started), "FAILED: diverged"
+    except torch.OutOfMemoryError as error:  # no property of the run, so no record: it can be done with more memory
+        reason = next(iter(str(error).splitlines()), "")
+        raise RuntimeError(f"out of GPU memory with {place.workers} workers ({reason}): lower workers, or choose precision bf16 "
+                           f"(profile paper_bf16); batch_size {run.batch_size} is part of the protocol") from None  # fmt: skip
     records.save(run, body, place.runs)
     return f"{run} {outcome}, {time.perf_counter() - started:.1f} s"
 
@@ -168,9 +172,22 @@ def assert_made(place: Place, names: list[str]) -> None:
     assert not lacking, f"not made in {place.results}: {', '.join(lacking)}"
 
 
-def _one_thread():
-    """Two processes with a thread each beat one with two threads for small networks; on a GPU it makes no difference."""
+def visible_gpus() -> list[str]:
+    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _begin(counter, gpus: list[str]):
+    """A worker's start: one thread, because two processes with a thread each beat one with two for small networks; and
+    its own GPU in turn, so that more workers than GPUs share them evenly."""
     torch.set_num_threads(1)
+    with counter.get_lock():
+        number, counter.value = counter.value, counter.value + 1
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
 
 
 class Progress:

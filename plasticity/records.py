@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .reinit import Case
 from .train import Fitted
 
 SCHEMA = 1
+DEFAULTS = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
 
 
 class RecordError(ValueError):
@@ -87,6 +88,7 @@ def load_run(run: Run, folder: str | Path) -> dict | None:
     if not path.exists():
         return None
     record = load(path)
+    record["config"] = DEFAULTS | record["config"]  # a field that came later had its default then
     if record["config"] != asdict(run):
         differ = {k: (record["config"].get(k), v) for k, v in asdict(run).items() if record["config"].get(k) != v}
         raise RecordError(f"{path} is of another configuration; (recorded, wanted): {differ}; move it away to run it again")

@@ -12,7 +12,7 @@ import plasticity
 from plasticity import Profile, Run, config, get_profile, grid
 
 ROOMS = ("reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data", "augment",
-         "config", "train", "records", "engine", "plan", "execute", "paper", "stats", "figures")  # fmt: skip
+         "config", "train", "records", "engine", "execute", "paper", "stats", "plan", "figures")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
 
@@ -54,6 +54,7 @@ def test_every_field_moves_the_key():
         "scope": "global", "biases": "keep", "optimizer": "adamw", "lr": 0.5, "momentum": 0.5,
         "weight_decay": 0.5, "schedule": "cosine", "warmup": 0.5, "clip": 0.5, "batch_size": 5, "max_epochs": 5,
         "patience": 5, "validation": 0.5, "augment": "none",
+        "precision": "bf16", "channels_last": False, "compiled": True,
     }  # fmt: skip
     assert others.keys() == {f.name for f in fields(Run)}
     runs = [RUN, *(replace(RUN, **{name: value}) for name, value in others.items())]

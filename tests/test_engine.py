@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -120,3 +121,43 @@ def test_real_data_that_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="'dtd' is not in"):
         engine.prepare(PROFILES["paper"], place)
     assert not engine.inventory(PROFILES["paper"], place)["there"].any()
+
+
+def where_am_i(number):
+    """What a worker finds: its GPU and its threads; waits, so that each worker gets a job."""
+    time.sleep(0.5)
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), engine.torch.get_num_threads()
+
+
+@pytest.mark.slow
+def test_workers_take_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(engine, "visible_gpus", lambda: ["3", "GPU-7"])
+    found = dict(engine.in_processes(where_am_i, {n: (n,) for n in range(6)}, workers=3))
+    assert {gpu for gpu, _ in found.values()} == {"3", "GPU-7"} and {threads for _, threads in found.values()} == {1}
+
+
+def test_without_cuda_there_are_no_gpus():
+    assert engine.torch.cuda.is_available() or engine.visible_gpus() == []
+
+
+def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, tiny_run, monkeypatch):
+    def full(*_):
+        raise engine.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(engine.train, "sum_of_gradients", full)
+    run = tiny_run(case="10M", utility="gradient")
+    with pytest.raises(RuntimeError, match="out of GPU memory with 1 workers .*2.00 GiB.*lower workers"):
+        engine.run_all([run], place)
+    assert records.missing([run], place.runs) == [run]
+
+
+def test_a_record_from_before_a_field_existed_still_counts(place, tiny_run):
+    run = tiny_run()
+    engine.run_all([run], place)
+    path = records.path_of(run, place.runs)
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
+    for name in ("precision", "channels_last", "compiled"):
+        del old["config"][name]
+    path.write_text(json.dumps(old | {"sha256": records._checksum(old)}))
+    assert records.missing([run], place.runs) == []
+    assert records.frame(records.load_runs([run], place.runs)).iloc[0]["precision"] == "fp32"

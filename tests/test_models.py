@@ -7,11 +7,13 @@ import random
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch import nn
 
-from plasticity import models
+from plasticity import models, offline
 
 torch.set_num_threads(1)
 MINIS = ("mini_simplenet", "mini_resnet", "mini_vit")
@@ -286,3 +288,23 @@ def test_the_repository_holds_no_weights_under_another_name():
         assert (arch.weights_file is None) == (arch.sha256 is None)
         if arch.weights_file:
             assert len(arch.sha256) >= 8 and Path(arch.weights_file).stem.endswith(arch.sha256[:8])
+
+
+# --- real ImageNet weights from a pip package -------------------------------------------------------------------------
+def test_lite0_with_its_packages_weights_knows_a_cat_and_an_espresso():
+    """The order-by-order loading puts every tensor where it belongs: the network classifies photographs it never saw."""
+    network = models.architecture("efficientnet_lite0")
+    state = models.read_weights(offline.installed(f"{network.package}/{network.weights_file}"), network.sha256)
+    model = models.build("efficientnet_lite0", 1000, seed=0).eval()
+    models.load_backbone(model, state, network.head)
+    head = model.get_submodule(network.head)
+    assert not torch.equal(head.weight, state["_fc.weight"])  # the head stays new ...
+    head.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})  # ... until this test gives it back
+    found = {}
+    for name in ("chelsea", "coffee"):
+        picture = Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB")
+        picture = ImageOps.fit(picture, (224, 224), Image.Resampling.BICUBIC)
+        images = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            found[name] = int(model((images - 127) / 128).argmax())
+    assert found["chelsea"] in range(281, 286) and found["coffee"] == 967  # ImageNet's cats; espresso

@@ -190,7 +190,8 @@ def test_source_refuses_too_few_images():
 def test_source_small_is_the_source_with_40_a_class():
     small = offline.OFFLINE["source_small"]()
     assert (np.bincount(small.labels) == 20).all() and small.test.sum() == 100
-    assert set(offline.OFFLINE) == {"source", "source_small", "photos", "elpv", "fruits"}
+    mini = {"source", "source_small", "photos", "elpv", "fruits"}
+    assert set(offline.OFFLINE) == mini | {"photos_64", "elpv_64", "photos_128", "elpv_128"}
 
 
 def test_photos_train_and_test_patches_share_no_column(world):
@@ -238,3 +239,13 @@ def test_fruit_recipes_are_known_and_differ():
     assert all(shape in offline.FRUIT_SHAPES for shape, *_ in offline.FRUITS.values())
     assert all(skin is None or skin in render.TEXTURES for _, _, skin, _ in offline.FRUITS.values())
     assert len(set(offline.FRUITS.values())) == 25, "two fruits have one recipe"
+
+
+@pytest.mark.parametrize("pixels", [64, 128])
+def test_photographs_at_the_sizes_of_imagenet_networks(pixels):
+    cells, photos = offline.OFFLINE[f"elpv_{pixels}"](), offline.OFFLINE[f"photos_{pixels}"]()
+    assert cells.images.shape == (800, pixels, pixels, 3) and np.bincount(cells.labels[cells.test]).tolist() == [100] * 4
+    assert photos.images.shape == (980, pixels, pixels, 3) and np.bincount(photos.labels[~photos.test]).tolist() == [24] * 20
+    sizes = [int(text.split("size=")[1]) for text in photos.sources]
+    assert max(sizes) < 9 * pixels // 4 and sum(size >= pixels for size in sizes) > 0.85 * len(sizes)
+    assert len(set(photos.sources)) > 900  # small photographs repeat a few squares; the others never

@@ -77,8 +77,8 @@ def test_early_stopping_counts_patience_epochs(world, tiny_run, monkeypatch):
     losses = iter([5.0, 3.0, 4.0, 3.5, 3.0, 9.0])  # lowest in epoch 2; an equal loss in epoch 5 is no improvement
     real = train.evaluate
 
-    def scripted(model, batches, items, batch_size=128):
-        loss, accuracy = real(model, batches, items, batch_size)
+    def scripted(model, batches, items, *rest):
+        loss, accuracy = real(model, batches, items, *rest)
         return (next(losses) if len(items) == 10 else loss), accuracy
 
     monkeypatch.setattr(train, "evaluate", scripted)
@@ -214,3 +214,49 @@ def test_full_size_network_through_the_released_recipe(tmp_path):
     assert fitted.metrics["epochs"] == 1 and fitted.metrics["test_items"] == 4
     assert fitted.inputs["weights"] == models.file_sha256(tmp_path / "resnet.pt")
     assert sum(row["reset"] for row in fitted.resets if row["kind"] == "weight") > 1_000_000
+
+
+# --- how it is computed -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("architecture", ["mini_simplenet", "mini_resnet", "mini_vit"])
+def test_channels_last_changes_rounding_alone(world, tiny_run, architecture):
+    runs = [tiny_run(architecture, max_epochs=1, channels_last=order) for order in (True, False)]
+    one, other = (train.fit(run, world, "cpu", weights=world / f"{architecture}.pt") for run in runs)
+    assert one.history[0]["train_loss"] == pytest.approx(other.history[0]["train_loss"], rel=1e-4)
+    torch.testing.assert_close(weights_of(one), weights_of(other), rtol=1e-2, atol=2e-3)
+    assert runs[0].key != runs[1].key
+
+
+def test_bf16_computes_in_bf16_and_keeps_float32_weights(world, tiny_run):
+    seen = set()
+
+    class Spy(interventions.Intervention):
+        def prepare(self, model, start):
+            model.layers[0].conv1.register_forward_hook(lambda module, inputs, output: seen.add((module.training, output.dtype)))
+            return []
+
+        def penalty(self, model, logits):
+            seen.add(logits.dtype)
+
+    run = tiny_run(max_epochs=2, precision="bf16")
+    fitted = train.fit(run, world, "cpu", weights=world / "mini_resnet.pt", intervention=Spy())
+    assert seen == {(True, torch.bfloat16), (False, torch.bfloat16), torch.float32}
+    assert {p.dtype for p in fitted.model.parameters()} == {torch.float32}
+    plain = train.fit(tiny_run(max_epochs=2), world, "cpu", weights=world / "mini_resnet.pt")
+    assert fitted.history[0]["train_loss"] == pytest.approx(plain.history[0]["train_loss"], rel=0.05)
+    assert fitted.history != plain.history
+
+
+@pytest.mark.parametrize("precision, expected", [("fp32", "ieee"), ("bf16", "ieee"), ("tf32", "tf32")])
+def test_tf32_only_where_it_is_asked_for(world, tiny_run, precision, expected):
+    train.fit(tiny_run(max_epochs=1, precision=precision), world, "cpu", weights=world / "mini_resnet.pt")
+    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == expected
+
+
+@pytest.mark.slow
+def test_compiled_steps_change_rounding_alone(world, tiny_run):
+    one, other = (
+        train.fit(tiny_run(max_epochs=2, lr=0.002, compiled=on), world, "cpu", weights=world / "mini_resnet.pt") for on in (True, False)
+    )
+    for mine, plain in zip(one.history, other.history, strict=True):
+        assert mine == pytest.approx(plain, rel=1e-3)
+    torch.testing.assert_close(weights_of(one), weights_of(other), rtol=1e-2, atol=1e-3)

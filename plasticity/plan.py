@@ -1,0 +1,185 @@
+"""What a profile costs, before anything is spent: ``python -m plasticity.plan paper`` (or ``make plan PROFILE=paper``)."""
+
+import argparse
+import json
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import models, paper, records, train
+from .config import PROFILES, Profile, get_profile, grid
+from .data import PAPER_NAMES, prepare
+from .offline import OFFLINE
+from .stats import FAMILY
+
+# Items and classes of what may not be packed yet (table 1 of the paper), and the pixels it is packed at.
+PUBLISHED = {"dtd": (5640, 47), "brain_tumor": (7153, 4), "fruit25": (11250, 25)}
+DOWNLOADS = {"dtd": 0.625}  # gigabytes, where its maker says so
+# Nobody has measured this project on a GPU yet. ResNet-50 takes 24.6 GFLOP an image, and others report 2,500 (AMP, channels
+# last) and 938 (TF32) images a second on one A100: 61 and 23 TFLOP/s. Its float32 peak is 19.5; we assume 60% of that.
+ASSUMED = {"bf16": 61e12, "tf32": 23e12, "fp32": 11.7e12}
+ASSUMPTION = ("assumed: one A100 doing {:.1f} TFLOP/s in {} on every network (others' ResNet-50 figures; float32: 60% of its "
+              "peak); small networks reach less at batch 32, unless several runs share the GPU. Measure yours: --measure")  # fmt: skip
+GPUS = (1, 4, 8)
+
+
+@lru_cache
+def cost(architecture: str, pixels: int, classes: int, batch_size: int) -> dict[str, float]:
+    """Of one training step, counted without computing it: GFLOP an image, parameters, and bytes autograd keeps for the batch.
+
+    The backward pass counts as two forward ones; PyTorch's own count of it is many times too high for depthwise convolutions.
+    """
+    model = models.build(architecture, classes, seed=0).to("meta").train()
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    images = torch.empty(batch_size, 3, pixels, pixels, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(images)
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"gflop": 3 * counter.get_total_flops() / batch_size / 1e9, "parameters": parameters,
+            "kept": sum(kept.values()) - 4 * parameters}  # fmt: skip
+
+
+def items(dataset: str, folder: str | Path) -> tuple[int, int, int]:
+    """Items that are not test, test items and classes of a data set: as packed (offline ones are, in seconds), or published."""
+    if dataset in OFFLINE:
+        prepare(folder, dataset)
+    manifest = Path(folder) / dataset / "manifest.json"
+    if manifest.is_file():
+        tested = int(np.load(manifest.with_name("test.npy")).sum())
+        content = json.loads(manifest.read_text())
+        return content["shape"][0] - tested, tested, len(content["class_names"])
+    n, classes = PUBLISHED[dataset]
+    return n - n // 5, n // 5, classes
+
+
+def epochs(profile: Profile, architecture: str, dataset: str, recorded: pd.DataFrame) -> float:
+    """Expected epochs of a run: the mean of the recorded runs, else the paper's (tables 3 to 5), never above the cap."""
+    cap = profile.training[architecture].get("max_epochs", 2000)
+    done = recorded[(recorded.architecture == architecture) & (recorded.dataset == dataset)].epochs
+    published = paper.frame()
+    theirs = published[(published.architecture == FAMILY[architecture]) & (published.dataset == PAPER_NAMES.get(dataset))].epochs
+    return min(cap, done.mean() if len(done) else theirs.mean() if len(theirs) else cap)
+
+
+def work(profile: Profile, folder: str | Path, results: str | Path) -> pd.DataFrame:
+    """A row for each architecture and data set: runs, to do, epochs, millions of image passes in training and evaluation, GFLOP.
+
+    ``gflop`` is that of the runs left to do; an image costs a third as much in evaluation as in training.
+    """
+    runs = grid(profile)
+    left, rows = set(records.missing(runs, Path(results) / "runs")), []
+    done = records.frame(records.load_runs([run for run in runs if run not in left], Path(results) / "runs"))
+    for architecture in profile.architectures:
+        for dataset in profile.datasets:
+            here = [run for run in runs if (run.architecture, run.dataset) == (architecture, dataset)]
+            rest, tested, classes = items(dataset, folder)
+            to_do, length, run = len(left.intersection(here)), epochs(profile, architecture, dataset, done), here[0]
+            trained = length * round((1 - run.validation) * rest)
+            evaluated = length * round(run.validation * rest) + 2 * tested
+            pixels = models.architecture(architecture).image_size
+            each = cost(architecture, pixels, classes, run.batch_size)["gflop"]
+            rows.append({"architecture": architecture, "dataset": dataset, "runs": len(here), "to do": to_do, "epochs a run": length,
+                         "training passes": to_do * trained, "evaluation passes": to_do * evaluated,
+                         "gflop": to_do * (trained + evaluated / 3) * each, "run": run, "classes": classes})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def measure(run, classes: int, device: torch.device, steps: int = 5) -> float:
+    """Training images a second of an architecture on this machine: the median of some steps on noise, after one to warm up."""
+    model = models.build(run.architecture, classes, seed=0)
+    model = model.to(device, memory_format=torch.channels_last if run.channels_last else torch.contiguous_format).train()
+    train.set_precision(run.precision)
+    optimizer, seconds = train.build_optimizer(run, model), []
+    pixels = models.architecture(run.architecture).image_size
+    images = torch.randn(run.batch_size, 3, pixels, pixels, device=device)
+    labels = torch.zeros(run.batch_size, dtype=torch.long, device=device)
+    for _ in range(steps + 1):
+        started = time.perf_counter()
+        loss = F.cross_entropy(train.forward(model, images, run.precision), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    return run.batch_size / sorted(seconds[1:])[steps // 2]
+
+
+def by_architecture(table: pd.DataFrame, device: torch.device | None) -> tuple[pd.DataFrame, str]:
+    """Hours of the runs left to do, a row an architecture and for each number of GPUs a column; and where the speed is from."""
+    rows = []
+    precision = table.run.iloc[0].precision
+    for architecture, part in table.groupby("architecture", sort=False):
+        run, classes = part.run.iloc[0], part.classes.max()
+        about = cost(architecture, models.architecture(architecture).image_size, classes, run.batch_size)
+        speed = measure(run, classes, device) if device else ASSUMED[precision] / about["gflop"] / 1e9
+        seconds = part.gflop.sum() / about["gflop"] / speed
+        # weights, gradients, momentum, and the two copies that the best epoch needs
+        memory = (5 * 4 * about["parameters"] + about["kept"]) / 1e9
+        hours = {f"hours, {n} GPU{'s' * (n > 1)}": round(seconds / 3600 / n, 1) for n in GPUS}
+        hours = {"hours": round(seconds / 3600, 2)} if device and device.type == "cpu" else hours
+        rows.append({"architecture": architecture, "million parameters": round(about["parameters"] / 1e6, 2),
+                     "training GFLOP/image": round(about["gflop"], 3), "images/s": round(speed),
+                     "GB a run": round(memory, 2)} | hours)  # fmt: skip
+    result = pd.DataFrame(rows)
+    sums = {name: result[name].sum().round(1) for name in result if name.startswith("hours")}
+    result = pd.concat([result, pd.DataFrame([{"architecture": "all"} | sums])]).astype(object).fillna("")
+    if device:
+        return result, f"measured now on {device}: median of 5 training steps on noise, nothing else sharing it"
+    return result, ASSUMPTION.format(ASSUMED[precision] / 1e12, precision)
+
+
+def storage(profile: Profile, folder: str | Path) -> pd.DataFrame:
+    """Gigabytes on disk: packed arrays, downloads as far as their size is known, weights, records (40 kB each)."""
+    rows = []
+    for name in profile.all_datasets:
+        rest, tested, _ = items(name, folder)
+        pixels = models.architecture(profile.architectures[0]).image_size
+        rows.append({"what": f"packed {name} (also in memory, shared by the workers)", "GB": 3 * pixels**2 * (rest + tested) / 1e9})
+        if name in PUBLISHED:
+            rows.append({"what": f"download of {name}", "GB": DOWNLOADS.get(name, float("nan"))})
+    if profile.weights == "imagenet":
+        count = sum(models.count_parameters(name, 1000) for name in profile.architectures)
+        rows.append({"what": "weights", "GB": 4 * count / 1e9})
+    return pd.DataFrame([*rows, {"what": "records", "GB": 4e-5 * len(grid(profile))}]).round(3).astype(object).fillna("unknown")
+
+
+def main(arguments=None) -> int:
+    """Print what a profile costs; 2 and one line where that can't be said."""
+    parser = argparse.ArgumentParser(prog="python -m plasticity.plan", description=__doc__)
+    parser.add_argument("profile", choices=PROFILES)
+    parser.add_argument("--repeats", type=int, default=0, help="seeds of each case instead of the profile's own")
+    parser.add_argument("--data", default="data")
+    parser.add_argument("--results", default="", help="folder of the records; results/<profile> unless said")
+    parser.add_argument("--measure", action="store_true", help="time a few training steps of each network here, on --device")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        profile = get_profile(options.profile, options.repeats)
+        table = work(profile, options.data, options.results or f"results/{options.profile}")
+        hours, source = by_architecture(table, train.pick_device(options.device) if options.measure else None)
+    except (ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    shown = table.drop(columns=["run", "classes", "gflop"]).round({"epochs a run": 1, "training passes": 0, "evaluation passes": 0})
+    with pd.option_context("display.width", 200, "display.max_columns", 20, "display.float_format", "{:,.10g}".format):
+        print(f"{profile.title}: {len(grid(profile))} runs, {table['to do'].sum()} to do\n")
+        print(shown.to_string(index=False), "\n")
+        print(hours.to_string(index=False), f"\n({source})\n")
+        print(storage(profile, options.data).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
