@@ -2,13 +2,15 @@
 
     python benchmarks/pipelines.py --job resnet50 --rounds 3 [--cached] [--device cuda --runs-per-gpu 4] [--markdown FILE]
 
-Every contender trains the same network from the same weights on the same images with the same recipe, and validates after
-each epoch, each time in a fresh process, in turns. A contender is a name with options: ``lightning+persistent+bf16``.
+Every contender trains the same network from the same weights on the same images with the same recipe and validates after
+each epoch, in turns, each time in a fresh process. A contender is a name with options, such as lightning+persistent+bf16
+or ours+tf32+compiled; cached reads PNG files of the training size instead of JPEG files of native size.
 """
 
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,125 +20,132 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-BATCH, EVAL_BATCH, LR = 32, 128, 0.01
-BASELINES = ("lightning", "timm", "lightning+persistent")
-PEAKS = {"fp32": 67e12, "tf32": 494e12, "bf16": 790e12}  # H200: data sheet, data sheet, measured (data sheet: 990)
-NAMES = {32: "photos", 64: "photos_64", 224: "dtd"}  # any known data set name of that size
+BATCH, EVAL_BATCH, LR, PARTS = 32, 128, 0.01, ("train", "validation")
+NAMES = {32: "photos", 64: "photos_64", 224: "dtd"}  # a known data set name for each size
+PEAK = 790  # TFLOP/s of an H200 in bf16 matrix products, measured (facts.md 8); its data sheet says 990
+FIELDS = {  # option -> field of Run and its value
+    "bf16": ("precision", "bf16"), "tf32": ("precision", "tf32"), "nchw": ("channels_last", False), "compiled": ("compiled", True),
+}
+OPTIONS = {"ours": {*FIELDS}, "lightning": {"bf16", "tf32", "cached", "persistent"}, "timm": {"bf16", "tf32", "cached"}}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, how long and by whom; the first contender is what the others are compared with."""
+    """What is trained and by whom; the first contender is what the others are compared with."""
 
     architecture: str
     size: int
     train: int  # images, whole batches
     validation: int
     epochs: int
-    gflop: float = 0.0  # to train on one image
-    contenders: tuple[str, ...] = ("ours", *BASELINES)
+    gflop: float = 0  # to train on one image
+    contenders: tuple[str, ...] = ("ours", "lightning", "timm", "lightning+persistent")
 
 
 JOBS = {
     "resnet50": Job("resnet50", 224, 192, 32, 3, 24.6),
     "resnet50-bf16": Job("resnet50", 224, 192, 32, 3, 24.6, ("ours+bf16", "lightning", "timm", "lightning+bf16")),
-    "efficientnet_lite0": Job("efficientnet_lite0", 64, 384, 96, 5),
-    "mini_resnet": Job("mini_resnet", 32, 384, 96, 6),
+    "efficientnet_lite0": Job("efficientnet_lite0", 64, 384, 96, 6),
+    "mini_resnet": Job("mini_resnet", 32, 384, 96, 11),
     "vit_b_16": Job("vit_b_16", 224, 96, 32, 3, 105),
     "simplenet": Job("simplenet", 224, 192, 32, 4),
 }
 
 
 class Clock:
-    """Notes when the steps and the parts of the epochs of a contender begin and end, and its images and losses."""
+    """When each epoch's first step began, its last step, training and validation ended; images and losses."""
 
-    def __init__(self, device: str, epochs: int):
-        self.cuda, self.left, self.images = device == "cuda", epochs, 0
-        self.events, self.losses = [("origin", time.perf_counter())], []
+    def __init__(self, device: str):
+        self.cuda, self.images, self.losses, self.epochs, self.epoch = device == "cuda", 0, [], [], {"from": time.perf_counter()}
 
     def note(self, kind: str, images: int = 0):
-        """``begin`` (the batch is asked for by ours, is there for the others), ``step``, ``trained``, ``validated``."""
-        if self.cuda and kind in ("trained", "validated"):  # steps run ahead of the device; an epoch must not
+        """``begin`` of a step (the batch is asked for by ours, is there for the others), ``step``, ``trained``, ``validated``."""
+        if self.cuda and kind in ("trained", "validated"):  # steps run ahead of the device, epochs must not
             import torch
 
             torch.cuda.synchronize()
-        if self.left:  # what follows the last epoch, such as our test, is not noted
-            self.events.append((kind, time.perf_counter()))
-            self.images += images
-            self.left -= kind == "validated"
+        when = time.perf_counter()
+        self.epoch |= {"first": self.epoch.get("first", when), kind: when}
+        self.images += images
+        if kind == "validated":
+            self.epochs.append(self.epoch)
+            self.epoch = {"from": when}
 
-    def summary(self) -> dict:
-        """Medians over the epochs after the first, in seconds: validated to validated, its training part, and its steps."""
-        epochs, current = [], {"from": self.events[0][1]}
-        for kind, when in self.events[1:]:
-            current[kind] = when
-            current.setdefault("first", when)  # always a ``begin``
-            if kind == "validated":
-                epochs.append(current)
-                current = {"from": when}
-        images, later = self.images // len(epochs), epochs[1:]
-        seconds = {
-            "epoch": statistics.median(e["validated"] - e["from"] for e in later),
-            "training": statistics.median(e["trained"] - e["from"] for e in later),
-            "steps": statistics.median(e["step"] - e["first"] for e in later),
-            "overhead": statistics.median(1 - (e["step"] - e["first"]) / (e["trained"] - e["from"]) for e in later),
-        }
-        first = epochs[0]["validated"] - epochs[0]["from"]
-        return {**seconds, "first": first, "images": images, "losses": self.losses}
+    def summary(self, epochs: int) -> dict:
+        """Median seconds of the epochs after the first; ``beyond`` is the share of the training part outside its steps."""
+        first, *later = self.epochs[:epochs]  # our test at the end counts as no epoch
+        spans = {"epoch": ("from", "validated"), "training": ("from", "trained"), "steps": ("first", "step")}
+        seconds = {name: statistics.median(e[end] - e[start] for e in later) for name, (start, end) in spans.items()}
+        beyond = statistics.median(1 - (e["step"] - e["first"]) / (e["trained"] - e["from"]) for e in later)
+        start = first["validated"] - first["from"]
+        return {**seconds, "beyond": beyond, "start": start, "images": self.images / epochs, "losses": self.losses}
+
+
+def pictures(count: int):
+    """Class names, labels and PIL images of DTD's extents: crops of photographs, and coloured noise with fine grain."""
+    import numpy as np
+    from PIL import Image
+
+    from plasticity import offline
+
+    rng, photos = np.random.default_rng(0), ("astronaut", "chelsea", "coffee", "flower")
+    images, labels = [], np.arange(count) % 8
+    for label in labels:
+        extent = tuple(int(v) for v in rng.integers(400, 641, 2))
+        if label < 4:
+            image = Image.open(offline.installed(offline.PHOTOS[photos[label]])).convert("RGB")
+            x, y = (int(rng.integers(0, side // 3)) for side in image.size)
+            image = image.crop((x, y, x + image.width * 2 // 3, y + image.height * 2 // 3)).resize(extent)
+        else:
+            cells, grain = (rng.integers(0, 256, (n, n, 3), dtype=np.uint8) for n in (8 * label - 28, 256))
+            image = Image.blend(*(Image.fromarray(noise).resize(extent, Image.Resampling.BICUBIC) for noise in (cells, grain)), 0.25)
+        images.append(image)
+    return (*photos, "noise_1", "noise_2", "noise_3", "noise_4"), labels, images
 
 
 def prepare(job: Job, folder: Path) -> dict:
-    """Photographs and coloured noise as JPEG files, the same packed, and random weights; what the machine is."""
+    """JPEG files for the baselines, the same packed for ours, random weights; and what machine this is."""
     import numpy as np
     import torch
     from PIL import Image
 
-    from plasticity import config, data, models, offline, records, train
+    from plasticity import data, models, offline, records, train
 
-    rng, classes = np.random.default_rng(0), ["astronaut", "coffee", "chelsea", "flower", *(f"noise_{i}" for i in range(4))]
-    photos = {name: Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB") for name in classes[:4]}
-    test, count = 8, job.train + job.validation + 8
-    labels, native = np.arange(count) % len(classes), []
-    for label in labels:
-        width, height = (int(v) for v in rng.integers(400, 641, 2))  # as the images of DTD
-        if classes[label] in photos:
-            photo, side = photos[classes[label]], int(rng.integers(150, 250))
-            x, y = (int(rng.integers(0, extent - side)) for extent in photo.size)
-            native.append(photo.crop((x, y, x + side, y + side)).resize((width, height), Image.Resampling.BICUBIC))
-        else:
-            cells = 4 + 5 * (int(label) - 4)
-            noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-            native.append(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
-    for i, image in enumerate(native):
+    count = job.train + job.validation + 8  # ``fit`` wants test items
+    names, labels, images = pictures(count)
+    for i, image in enumerate(images):
         image.save(folder / f"{i}.jpg", quality=90)
     started = time.perf_counter()
     small = [Image.open(folder / f"{i}.jpg").resize((job.size, job.size), Image.Resampling.BILINEAR) for i in range(count)]
-    arrays = offline.Arrays(np.stack(small), labels, np.arange(count) >= count - test, tuple(sorted(classes)), ["made"] * count)
-    data.pack(folder, NAMES[job.size], arrays)
+    data.pack(folder, NAMES[job.size], offline.Arrays(np.stack(small), labels, np.arange(count) >= count - 8, names, ["made"] * count))
     packing = time.perf_counter() - started
-    packed, run = data.load(folder, NAMES[job.size]), our_run(job, config)
-    for part, items in zip(("train", "validation"), data.split(packed, run.validation, train.generator(run.seed, "split")), strict=True):
+    kilobytes = statistics.mean(path.stat().st_size for path in folder.glob("*.jpg")) / 1000
+    run = our_run(job)
+    split = data.split(data.load(folder, NAMES[job.size]), run.validation, train.generator(run.seed, "split"))
+    for part, items in zip(PARTS, split, strict=True):
         for i in items.tolist():
-            place = Path(part, packed.class_names[labels[i]])
-            for kind in ("native", "cached"):
-                (folder / kind / place).mkdir(parents=True, exist_ok=True)
-            (folder / f"{i}.jpg").rename(folder / "native" / place / f"{i}.jpg")
-            small[i].save(folder / "cached" / place / f"{i}.png")
-    torch.save(models.build(job.architecture, len(classes), seed=1).state_dict(), folder / "weights.pt")
+            native, cached = (folder / kind / part / names[labels[i]] / str(i) for kind in ("native", "cached"))
+            for path in (native, cached):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.jpg").rename(native.with_suffix(".jpg"))
+            small[i].save(cached.with_suffix(".png"))
+    torch.save(models.build(job.architecture, len(names), seed=1).state_dict(), folder / "weights.pt")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return {"packing": packing, "count": count, "machine": records.machine() + gpu, "torch": torch.__version__}
+    return {"packing": packing, "kilobytes": kilobytes, "machine": records.machine() + gpu, "torch": torch.__version__}
 
 
-def our_run(job: Job, config, options=()):
+def our_run(job: Job, options=()):
     """The job as a run of this project."""
-    precision = {"precision": p for p in ("bf16", "tf32") if p in options}
-    return config.Run(job.architecture, NAMES[job.size], lr=LR, batch_size=BATCH, max_epochs=job.epochs, patience=job.epochs,
-                      augment="released", validation=job.validation / (job.train + job.validation), **precision)  # fmt: skip
+    from plasticity.config import Run
+
+    more = dict(FIELDS[option] for option in options if option in FIELDS)
+    return Run(job.architecture, NAMES[job.size], lr=LR, batch_size=BATCH, max_epochs=job.epochs, patience=job.epochs,
+               augment="released", validation=job.validation / (job.train + job.validation), **more)  # fmt: skip
 
 
 def ours(job: Job, folder: Path, device: str, options, clock: Clock):
-    """``fit``, unchanged: its batches, steps and validations are noted from outside."""
-    from plasticity import config, interventions, train
+    """``fit`` as it is; its batches, steps and validations are noted from outside."""
+    from plasticity import interventions, train
 
     make_batch, evaluate = train.Batches.__call__, train.evaluate
 
@@ -149,36 +158,33 @@ def ours(job: Job, folder: Path, device: str, options, clock: Clock):
             clock.note("begin", len(index))
         return make_batch(batches, index, *rest)
 
-    def noted_evaluation(*args):
+    def noted_evaluate(*args):
         clock.note("trained")
         result = evaluate(*args)
         clock.note("validated")
         return result
 
-    train.Batches.__call__, train.evaluate = noted_batch, noted_evaluation
-    fitted = train.fit(our_run(job, config, options), folder, device, folder / "weights.pt", Noted())
+    train.Batches.__call__, train.evaluate = noted_batch, noted_evaluate
+    fitted = train.fit(our_run(job, options), folder, device, folder / "weights.pt", Noted())
     clock.losses = [row["train_loss"] for row in fitted.history]
 
 
-def recipe(job: Job, folder: Path, prefetcher: bool = False):
-    """(training, validation) transforms of the released code: PIL images one by one; also mean and standard deviation."""
+def baseline(job: Job, folder: Path, options, prefetcher: bool = False):
+    """What the baselines share: ours' first network, mean, deviation, and the recipe for training and validation in PIL."""
+    import torch
     from torchvision import transforms as t
 
-    from plasticity import data
+    from plasticity import data, train
 
+    if "tf32" in options:  # PyTorch's default takes it in convolutions alone
+        torch.set_float32_matmul_precision("high")
     packed = data.load(folder, NAMES[job.size])
     mean, std, size = packed.mean.tolist(), packed.std.tolist(), (job.size, job.size)
-    last = [t.PILToTensor()] if prefetcher else [t.ToTensor(), t.Normalize(mean, std)]  # timm's prefetcher normalises by itself
-    jitter = t.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3)
-    augment = [jitter, t.RandomVerticalFlip(), t.RandomHorizontalFlip(), t.RandomRotation(180), t.RandomResizedCrop(size, (0.8, 1.0))]
-    return t.Compose([t.Resize(size), *augment, *last]), t.Compose([t.Resize(size), *last]), mean, std
-
-
-def baseline_model(job: Job, folder: Path):
-    """The network that ours begins from, head included."""
-    from plasticity import config, train
-
-    return train.build(our_run(job, config), folder, weights=folder / "weights.pt")[0]
+    last = [t.PILToTensor()] if prefetcher else [t.ToTensor(), t.Normalize(mean, std)]  # timm's prefetcher normalises
+    recipe = [t.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3), t.RandomVerticalFlip(), t.RandomHorizontalFlip(),
+              t.RandomRotation(180), t.RandomResizedCrop(size, scale=(0.8, 1.0))]  # fmt: skip
+    model = train.build(our_run(job), folder, weights=folder / "weights.pt")[0]
+    return model, mean, std, (t.Compose([t.Resize(size), *recipe, *last]), t.Compose([t.Resize(size), *last]))
 
 
 def workers(device: str) -> int:
@@ -187,17 +193,18 @@ def workers(device: str) -> int:
 
 
 def lightning(job: Job, folder: Path, device: str, options, clock: Clock):
-    """A LightningModule, ImageFolder and DataLoader, early stopping; no logger, checkpoints or progress bar."""
-    import lightning
+    """A LightningModule, ImageFolder and DataLoader, with early stopping; no logger, checkpoints or progress bar."""
     import torch
+    from lightning import Callback, LightningModule, Trainer
     from lightning.pytorch.callbacks import EarlyStopping
     from torch.nn import functional as F
+    from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
 
-    class Module(lightning.LightningModule):
-        def __init__(self):
+    class Module(LightningModule):
+        def __init__(self, model):
             super().__init__()
-            self.model, self.sum = baseline_model(job, folder), 0.0
+            self.model, self.sum = model, 0
 
         def training_step(self, batch, index):
             loss = F.cross_entropy(self.model(batch[0]), batch[1])
@@ -213,56 +220,52 @@ def lightning(job: Job, folder: Path, device: str, options, clock: Clock):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=LR)
 
-    class Noted(lightning.Callback):
+    class Noted(Callback):
         def on_train_batch_start(self, trainer, module, batch, index):
             clock.note("begin", len(batch[1]))
 
         def on_train_batch_end(self, trainer, module, outputs, batch, index):
             clock.note("step")
-            if index + 1 == trainer.num_training_batches:
+            if trainer.is_last_batch:
                 clock.note("trained")
                 clock.losses.append(float(module.sum) / trainer.num_training_batches)
-                module.sum = 0.0
+                module.sum = 0
 
         def on_validation_end(self, trainer, module):
             if not trainer.sanity_checking:
                 clock.note("validated")
 
-    if "tf32" in options:
-        torch.set_float32_matmul_precision("high")
-    files, settings = folder / ("cached" if "cached" in options else "native"), {
-        "num_workers": workers(device), "persistent_workers": "persistent" in options, "pin_memory": device == "cuda"}  # fmt: skip
-    sets = [ImageFolder(files / part, transform) for part, transform in zip(("train", "validation"), recipe(job, folder)[:2], strict=True)]
-    trainer = lightning.Trainer(max_epochs=job.epochs, callbacks=[EarlyStopping("val_loss", patience=job.epochs), Noted()], logger=False,
-                                accelerator="gpu" if device == "cuda" else "cpu", devices=1, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False,
-                                precision="bf16-mixed" if "bf16" in options else "32-true")  # fmt: skip
-    trainer.fit(Module(), torch.utils.data.DataLoader(sets[0], BATCH, shuffle=True, **settings),
-                torch.utils.data.DataLoader(sets[1], EVAL_BATCH, **settings))  # fmt: skip
+    model, _, _, recipes = baseline(job, folder, options)
+    files = folder / ("cached" if "cached" in options else "native")
+    settings = dict(num_workers=workers(device), persistent_workers="persistent" in options, pin_memory=device == "cuda")
+    train, validation = (ImageFolder(files / part, recipe) for part, recipe in zip(PARTS, recipes, strict=True))
+    trainer = Trainer(max_epochs=job.epochs, callbacks=[EarlyStopping("val_loss", patience=job.epochs), Noted()], devices=1,
+                      accelerator="gpu" if device == "cuda" else "cpu", precision="bf16-mixed" if "bf16" in options else "32-true",
+                      logger=False, enable_checkpointing=False, enable_progress_bar=False)  # fmt: skip
+    trainer.fit(Module(model), DataLoader(train, BATCH, shuffle=True, **settings), DataLoader(validation, EVAL_BATCH, **settings))
 
 
 def timm(job: Job, folder: Path, device: str, options, clock: Clock):
-    """timm's data set, loader (workers persist, as by default; its prefetcher on a GPU) and optimiser, in the loop of its train.py."""
-    import timm.data
-    import timm.optim
+    """timm's data set, loader (persistent workers by default; its prefetcher on a GPU) and optimiser, in its train.py's loop."""
     import torch
+    from timm.data import create_dataset, create_loader
+    from timm.optim import create_optimizer_v2
     from torch.nn import functional as F
 
     prefetcher, loaders = device == "cuda", []
-    *transforms, mean, std = recipe(job, folder, prefetcher)
-    for part, transform in zip(("train", "validation"), transforms, strict=True):
-        files = timm.data.create_dataset("", folder / ("cached" if "cached" in options else "native") / part)
-        loader = timm.data.create_loader(files, (3, job.size, job.size), BATCH if part == "train" else EVAL_BATCH, part == "train",
-                                         mean=mean, std=std, num_workers=workers(device), device=torch.device(device),
-                                         use_prefetcher=prefetcher, pin_memory=prefetcher)  # fmt: skip
-        loader.dataset.transform = transform
+    model, mean, std, recipes = baseline(job, folder, options, prefetcher)
+    for part, recipe, batch_size in zip(PARTS, recipes, (BATCH, EVAL_BATCH), strict=True):
+        files = create_dataset("", folder / ("cached" if "cached" in options else "native") / part)
+        loader = create_loader(files, (3, job.size, job.size), batch_size, part == "train", mean=mean, std=std, pin_memory=prefetcher,
+                               num_workers=workers(device), use_prefetcher=prefetcher, device=torch.device(device))  # fmt: skip
+        loader.dataset.transform = recipe
         loaders.append(loader)
-    model = baseline_model(job, folder).to(device)
-    optimizer = timm.optim.create_optimizer_v2(model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0)
+    model = model.to(device)
+    optimizer = create_optimizer_v2(model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0)  # timm's "sgd" is Nesterov's
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in options)
     for _ in range(job.epochs):
         model.train()
-        total = torch.zeros((), device=device)
+        total = 0
         for images, labels in loaders[0]:
             clock.note("begin", len(labels))
             with autocast:
@@ -273,7 +276,7 @@ def timm(job: Job, folder: Path, device: str, options, clock: Clock):
             total += loss.detach()
             clock.note("step")
         clock.note("trained")
-        clock.losses.append(total.item() / len(loaders[0]))
+        clock.losses.append(float(total) / len(loaders[0]))
         model.eval()
         with torch.inference_mode(), autocast:
             for images, labels in loaders[1]:
@@ -282,123 +285,121 @@ def timm(job: Job, folder: Path, device: str, options, clock: Clock):
         clock.note("validated")
 
 
-def work(request: dict):
+def work(contender: str, job: dict, folder: str, device: str, result: str):
     """In the contender's own process: do the job, write what the clock says."""
-    name, *options = request["contender"].split("+")
-    job, folder, device = Job(**request["job"]), Path(request["folder"]), request["device"]
+    name, *options = contender.split("+")
+    job, folder, clock = Job(**job), Path(folder), Clock(device)
     if name == "prepare":
-        result = prepare(job, folder)
+        measured = prepare(job, folder)
     else:
-        clock = Clock(device, job.epochs)
         {"ours": ours, "lightning": lightning, "timm": timm}[name](job, folder, device, options, clock)
-        result = clock.summary() | {"total": time.perf_counter() - clock.events[0][1], "device_memory": 0}
-        if device == "cuda":
-            import torch
+        import torch
 
-            result["device_memory"] = torch.cuda.max_memory_reserved()
-    Path(request["result"]).write_text(json.dumps(result))
+        measured = clock.summary(job.epochs) | {"device_memory": torch.cuda.max_memory_reserved() if device == "cuda" else 0}
+    Path(result).write_text(json.dumps(measured))
 
 
 def memory(session: int) -> int:
-    """Bytes of a process and its children (its session); a page that several share counts once (PSS)."""
+    """Resident bytes of a process, and what its children (its session) hold for themselves alone."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(stat.read_text().rpartition(")")[2].split()[3]) == session:
-                total += 1024 * int(stat.with_name("smaps_rollup").read_text().split("\nPss:")[1].split()[0])
-        except (OSError, IndexError):  # it has just ended
+                held = dict(line.split()[:2] for line in stat.with_name("smaps_rollup").read_text().splitlines()[1:])
+                kinds = ("Rss:",) if int(stat.parent.name) == session else ("Private_Clean:", "Private_Dirty:")
+                total += 1024 * sum(int(held[kind]) for kind in kinds)
+        except (OSError, KeyError):  # it has just ended
             continue
     return total
 
 
 def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
-    """Run a contender in a fresh process, or ``ours+x4`` in four at once; what it measured, and peak memory."""
-    copies = next((int(option[1:]) for option in contender.split("+") if option[0] == "x" and option[1:].isdigit()), 1)
-    processes, results, peak = [], [folder / f"result_{i}.json" for i in range(copies)], 0
+    """A contender in a fresh process, or ``ours+x4`` in four at once: what was measured, and peak memory."""
+    copies = next((int(option[1:]) for option in contender.split("+") if option[0] == "x"), 1)
+    results, processes, peak = [folder / f"result_{i}.json" for i in range(copies)], [], 0
     for result in results:
         request = {"contender": contender, "job": asdict(job), "folder": str(folder), "device": device, "result": str(result)}
         with open(result.with_suffix(".log"), "w") as log:
             processes.append(subprocess.Popen([sys.executable, __file__, "--work", json.dumps(request)], stdout=log,
                                               stderr=subprocess.STDOUT, start_new_session=True))  # fmt: skip
-    while any(process.poll() is None for process in processes):
-        peak = max(peak, sum(memory(process.pid) for process in processes))
-        time.sleep(0.5)
+    try:
+        while any(process.poll() is None for process in processes):
+            peak = max(peak, sum(memory(process.pid) for process in processes))
+            time.sleep(0.5)
+    finally:  # of an interruption: their sessions do not hear of it
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
     for process, result in zip(processes, results, strict=True):
         if process.returncode:
             raise SystemExit(f"{contender} failed:\n{result.with_suffix('.log').read_text()[-3000:]}")
     parts = [json.loads(result.read_text()) for result in results]
     if contender == "prepare":
         return parts[0]
-    slowest = {name: max(part[name] for part in parts) for name in ("epoch", "training", "steps", "overhead", "first", "total")}
-    return slowest | {"images": parts[0]["images"], "losses": parts[0]["losses"], "memory": peak,
-                      "device_memory": sum(part["device_memory"] for part in parts),
-                      "rate": sum(part["images"] / part["training"] for part in parts),
-                      "step_rate": sum(part["images"] / part["steps"] for part in parts)}  # fmt: skip
+    rates = {name: sum(part["images"] / part[name] for part in parts) for name in ("training", "steps")}
+    slowest = max(parts, key=lambda part: part["epoch"])
+    return slowest | rates | {"memory": peak, "device_memory": sum(part["device_memory"] for part in parts)}
 
 
-def table(job: Job, rounds: list[dict[str, dict]], device: str) -> str:
-    """Medians over the rounds in Markdown; how many times ours is as fast, with its smallest and largest round."""
-    lines = ["| contender | training images/s | ours is | images/s within steps | s an epoch | first epoch s | beyond steps | "
+def table(job: Job, rounds: list[dict[str, dict]]) -> str:
+    """Medians over the rounds in Markdown; ``ours is`` how many times as fast, with the smallest and the largest round."""
+    lines = ["| contender | training images/s | ours is | images/s in steps | s an epoch | s to the first epoch's end | beyond steps | "
              "peak GiB | training loss |", "|---" * 9 + "|"]  # fmt: skip
-    reference = job.contenders[0]
-    for name in rounds[0]:
-        middle = {key: statistics.median(r[name][key] for r in rounds) for key in rounds[0][name] if key != "losses"}
-        ratios = sorted(r[reference]["rate"] / r[name]["rate"] for r in rounds)
-        losses, share = rounds[0][name]["losses"], ""
-        gpu = f" + {middle['device_memory'] / 2**30:.1f} on the device" if device == "cuda" else ""
-        if device == "cuda" and job.gflop:
-            precision = next((option for option in name.split("+") if option in PEAKS), "fp32")
-            share = f" ({1e9 * job.gflop * middle['rate'] / PEAKS[precision]:.1%} of {precision} peak)"
-        lines.append(f"| {name} | {middle['rate']:.1f}{share} | x {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | "
-                     f"{middle['step_rate']:.1f} | {middle['epoch']:.2f} | {middle['first']:.1f} | {middle['overhead']:.1%} | "
-                     f"{middle['memory'] / 2**30:.2f}{gpu} | {losses[0]:.3f} to {losses[-1]:.3f} |")  # fmt: skip
+    for name, first in rounds[0].items():
+        m = {key: statistics.median(each[name][key] for each in rounds) for key in first if key != "losses"}
+        ratios = sorted(each[job.contenders[0]]["training"] / each[name]["training"] for each in rounds)
+        speed, size = f"{m['training']:.1f}", f"{m['memory'] / 2**30:.2f}"
+        if m["device_memory"]:
+            teraflops = job.gflop * m["training"] / 1000
+            speed += f" ({teraflops:.1f} TFLOP/s, {teraflops / PEAK:.1%} of the bf16 peak of {PEAK})" if job.gflop else ""
+            size += f", device {m['device_memory'] / 2**30:.2f}"
+        lines.append(f"| {name} | {speed} | x {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | "
+                     f"{m['steps']:.1f} | {m['epoch']:.2f} | {m['start']:.1f} | {m['beyond']:.1%} | {size} | "
+                     f"{first['losses'][0]:.3f} to {first['losses'][-1]:.3f} |")  # fmt: skip
     return "\n".join(lines)
 
 
-def compare(name: str, job: Job, device: str, n: int) -> str:
+def compare(title: str, job: Job, device: str, n: int) -> str:
     """Prepare the data, let the contenders take turns ``n`` times, and report."""
     with tempfile.TemporaryDirectory() as folder:
-        made = launch("prepare", job, Path(folder), device)
-        rounds = []
+        made, rounds = launch("prepare", job, Path(folder), device), []
         for i in range(n):
             rounds.append({contender: launch(contender, job, Path(folder), device) for contender in job.contenders})
-            print(f"# {name} round {i + 1} of {n}: " + ", ".join(f"{c} {r['rate']:.1f}/s" for c, r in rounds[-1].items()), flush=True)
-    seen = {result["images"] for each in rounds for result in each.values()}
-    if seen != {job.train}:
-        raise SystemExit(f"{name}: the contenders saw {seen} images an epoch, not {job.train}: no fair comparison")
-    return "\n".join([
-        f"## {name} on {device}", "",
-        f"{job.architecture} at {job.size} px, {job.train} training and {job.validation} validation images, batch {BATCH}, "
-        f"{job.epochs} epochs, the first left out of the rates; medians, n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, "
-        f"{workers(device)} loader workers, {date.today()}. Packing the {made['count']} images for ours, once: {made['packing']:.1f} s.",
-        "", table(job, rounds, device), "",
-    ])  # fmt: skip
+            print(f"# {title}, round {i + 1} of {n}: {({c: round(r['training'], 1) for c, r in rounds[-1].items()})}", flush=True)
+    seen = {name: result["images"] for name, result in rounds[0].items()}
+    if set(seen.values()) != {job.train}:
+        raise SystemExit(f"no fair comparison: training images an epoch should be {job.train}, were {seen}")
+    return (f"## {title} on {device}\n\n{job.architecture} at {job.size} px: {job.train} training and {job.validation} validation "
+            f"images (JPEG of {made['kilobytes']:.0f} kB), batch {BATCH}, {job.epochs} epochs, the first not in the rates; medians of "
+            f"n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, {workers(device)} loader workers, {date.today()}. "
+            f"Packing all for ours, once: {made['packing']:.1f} s.\n\n{table(job, rounds)}\n")  # fmt: skip
 
 
 def main():
     """Run the jobs asked for; print and append the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--job", default="resnet50", choices=(*JOBS, "all"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--contenders", nargs="+", help="such as ours lightning+persistent+cached timm; the first is compared with the others")
+    parser.add_argument("--contenders", nargs="+", help="instead of the job's; the first is compared with the others")
     parser.add_argument("--cached", action="store_true", help="also each baseline on PNG files of the training size")
     parser.add_argument("--runs-per-gpu", type=int, default=1, help="also that many runs of ours at once")
-    for name in ("train", "validation", "epochs"):
-        parser.add_argument(f"--{name}", type=int, help="instead of the job's own number")
-    parser.add_argument("--markdown", type=Path, help="append the table to this file, too")
+    for field in ("train", "validation", "epochs"):
+        parser.add_argument(f"--{field}", type=int, help="instead of the job's")
+    parser.add_argument("--markdown", type=Path, help="append the tables to this file, too")
     args = parser.parse_args()
     if args.work:
-        return work(json.loads(args.work))
-    for name in JOBS if args.job == "all" else [args.job]:
-        job = replace(JOBS[name], **{k: v for k in ("train", "validation", "epochs") if (v := getattr(args, k))})
-        contenders = list(args.contenders or job.contenders)
-        if args.cached:
-            contenders += [f"{c}+cached" for c in contenders if not c.startswith("ours")]
-        if args.runs_per_gpu > 1:
-            contenders.append(f"{contenders[0]}+x{args.runs_per_gpu}")
-        report = compare(name, replace(job, contenders=tuple(contenders)), args.device, args.rounds)
+        return work(**args.work)
+    for name, *options in (contender.split("+") for contender in args.contenders or ()):
+        if name not in OPTIONS or not OPTIONS[name].issuperset(options):
+            parser.error(f"unknown contender {'+'.join((name, *options))}; known, with their options: {OPTIONS}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that timeout, too, ends the contenders and empties the folder
+    for title in JOBS if args.job == "all" else [args.job]:
+        job = replace(JOBS[title], **{k: v for k in ("train", "validation", "epochs", "contenders") if (v := getattr(args, k))})
+        more = [f"{c}+cached" for c in job.contenders if args.cached and not c.startswith("ours")]
+        more += [f"{job.contenders[0]}+x{args.runs_per_gpu}"] if args.runs_per_gpu > 1 else []
+        report = compare(title, replace(job, contenders=(*job.contenders, *more)), args.device, args.rounds)
         print(report, flush=True)
         if args.markdown:
             with open(args.markdown, "a") as file:

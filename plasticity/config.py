@@ -31,7 +31,7 @@ CHOICES = {
     "augment": tuple(AUGMENTATIONS),
     "precision": ("fp32", "tf32", "bf16"),
     "dataset": tuple(TITLES),
-    "weights": ("imagenet", *SOURCES),
+    "weights": ("imagenet", "random", *SOURCES),
 }
 
 
@@ -43,7 +43,7 @@ class Run:
     dataset: str  # a key of data.TITLES
     case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
     seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
-    weights: str = "imagenet"  # what the network was pretrained on: "imagenet", or a source task
+    weights: str = "imagenet"  # what the network was pretrained on: "imagenet", or a source task; "random" for rehearsals
     reading: str = "code"  # "code" or "text": which reading of the paper, see reinit
     utility: str = "magnitude"  # "magnitude" or "gradient"
     scope: str = "tensor"  # weights compete within their "tensor", or "global"
@@ -216,5 +216,5 @@ derived("imagenet_quick", "imagenet", "a first look: few and short runs; its num
 derived("imagenet_128", "imagenet", "the same at 128 pixels with ten repeats, for a GPU",
         {}, datasets=("photos_128", "elpv_128"), repeats=10)  # fmt: skip
 derived("paper_bf16", "paper", "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX", {"precision": "bf16"})
-derived("rehearsal", "paper", "the paper's data, networks and sizes, few runs of one epoch; takes scaled-down copies of the data",
-        {"max_epochs": 1}, **FIRST_LOOK, complete=False)  # fmt: skip
+derived("rehearsal", "paper", "the paper's data and networks, few runs of one epoch; random weights, and scaled-down data will do",
+        {"max_epochs": 1}, **FIRST_LOOK, complete=False, weights="random")  # fmt: skip

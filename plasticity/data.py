@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import real
+from .fetch import require_space
 from .offline import OFFLINE, Arrays
 
 TITLES = {
@@ -25,12 +27,18 @@ TITLES = {
     "photos_128": "photographs, 128 pixels",
     "elpv_128": "solar cells, 128 pixels",
     "dtd": "DTD",
+    "dtd_official": "DTD, official partition 1",
+    "dtd_grouped": "DTD, duplicates kept together",
     "brain_tumor": "Brain Tumor",
+    "brain_tumor_grouped": "Brain Tumor, duplicates kept together",
     "fruit25": "Fruit25",
+    "fruit25_grouped": "Fruit25, duplicates kept together",
 }
 PAPER_NAMES = {"photos": "DTD", "elpv": "Brain Tumor", "fruits": "Fruit25",
                "photos_64": "DTD", "elpv_64": "Brain Tumor", "photos_128": "DTD", "elpv_128": "Brain Tumor",
-               "dtd": "DTD", "brain_tumor": "Brain Tumor", "fruit25": "Fruit25"}  # fmt: skip
+               "dtd": "DTD", "dtd_official": "DTD", "dtd_grouped": "DTD",
+               "brain_tumor": "Brain Tumor", "brain_tumor_grouped": "Brain Tumor",
+               "fruit25": "Fruit25", "fruit25_grouped": "Fruit25"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,77 +60,142 @@ class Dataset:
     sha256: str
 
 
-def prepare(folder: str | Path, name: str) -> Path:
-    """Make sure the packed data set is in ``folder``; generates what can be made offline, once.
+def prepare(folder: str | Path, name: str, source: str | Path | None = None, complete: bool = True) -> Path:
+    """Make sure the packed data set is in ``folder``, once: generates what can be made offline, else finds and decodes raw files.
 
-    Raises ValueError for an unknown name, FileNotFoundError for a real data set that nobody has packed there yet.
+    The paper's data sets (`real.VARIANTS`) are taken from ``source`` (a folder or archive), else from ``folder/raw``, else
+    downloaded; set PLASTICITY_OFFLINE=1 to skip downloads. ``complete=False`` permits copies with fewer images than published.
+
+    Raises ValueError for an unknown name, wrong counts or classes (named), a damaged file (named), and for a set that was
+    packed with ``complete=False`` if it is not complete; FileNotFoundError that says what to put where; OSError without room.
     """
     if name not in TITLES:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(TITLES)}")
     path = Path(folder) / name
-    if not (path / "manifest.json").is_file():
-        if name not in OFFLINE:
-            raise FileNotFoundError(f"data set {name!r} is not in {path}; pack it there with plasticity.data.pack (only "
-                                    f"{', '.join(OFFLINE)} are made offline)")  # fmt: skip
+    if (path / "manifest.json").is_file():
+        if name not in OFFLINE and complete:
+            _refuse_incomplete(path, manifest(path))
+    elif name in OFFLINE:
+        if source is not None:
+            raise ValueError(f"source={str(source)!r}: data set {name!r} is made offline, from nothing")
         pack(folder, name, OFFLINE[name]())
+    else:
+        _pack_real(Path(folder), name, source, complete)
     return path
 
 
-def pack(folder: str | Path, name: str, arrays: Arrays) -> Path:
-    """Write ``arrays`` as ``folder/name/{images,labels,test}.npy`` and ``manifest.json``; whole or not at all."""
+def _pack_real(folder: Path, name: str, source: str | Path | None, complete: bool):
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".partial", f".{name}-", folder) as scratch:
+        try:
+            arrays, facts = real.assemble(folder, name, source, complete, Path(scratch))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"data set {name!r} is not in {folder / name}: {error}") from None
+        pack(folder, name, arrays, facts, move=True)
+
+
+def _refuse_incomplete(path: Path, facts: dict):
+    if not facts.get("complete", True):
+        raise ValueError(f"{path} was packed from {facts['shape'][0]:,} images, {TITLES[path.name]} has {facts['expected']:,}; move "
+                         f"the folder away to pack the whole, or use a profile that allows it (complete=False)")  # fmt: skip
+
+
+def pack(folder: str | Path, name: str, arrays: Arrays, facts: dict | None = None, move: bool = False) -> Path:
+    """Write ``arrays`` as ``folder/name/{images,labels,test}.npy`` and ``manifest.json``; whole or not at all.
+
+    ``facts`` join the manifest. With ``move``, the images are a memory map of an .npy file on the same disk, and that file
+    is moved. Raises FileExistsError if the folder is there, OSError if the disk has no room.
+    """
     path = Path(folder) / name
     if path.exists():
         raise FileExistsError(f"{path} exists; move it away before packing {name!r} again")
-    partial = path.with_name(f".{name}-{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".partial", f".{name}-", path.parent) as scratch:
+        partial = Path(scratch) / name
+        partial.mkdir()
         digest = hashlib.sha256()
         for part in ("images", "labels", "test"):
-            array = np.ascontiguousarray(getattr(arrays, part))
+            array = np.asarray(getattr(arrays, part))
+            require_space(partial, 0 if move else array.nbytes, f"packing {name!r}")
+            array = np.ascontiguousarray(array)
             digest.update(array)
-            np.save(partial / f"{part}.npy", array)
-        train = arrays.images[~arrays.test]
-        manifest = {
+            if part == "images" and move:
+                arrays.images.flush()
+                os.replace(arrays.images.filename, partial / "images.npy")
+            else:
+                np.save(partial / f"{part}.npy", array)
+        mean, std = statistics(arrays.images, ~arrays.test)
+        content = {
             "name": name,
             "shape": list(arrays.images.shape),
             "class_names": list(arrays.class_names),
-            "mean": (train.mean((0, 1, 2), dtype=np.float64) / 255).tolist(),
-            "std": (train.std((0, 1, 2), dtype=np.float64) / 255).tolist(),
+            "mean": mean,
+            "std": std,
             "sha256": digest.hexdigest(),
             "sources": list(arrays.sources),
         }
-        (partial / "manifest.json").write_text(json.dumps(manifest))
+        (partial / "manifest.json").write_text(json.dumps(content | (facts or {})))
         try:
             partial.rename(path)
         except OSError:  # another process was faster; its content is the same
             if not (path / "manifest.json").is_file():
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def statistics(images: np.ndarray, chosen: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation by channel, in 0..1, of the chosen (bool [n]) of uint8 images [n, height, width, channels].
+
+    Exact, from integer sums over a few images at a time, so that a set larger than the memory will do.
+    """
+    total = squares = count = 0
+    for start in range(0, len(images), 64):
+        pixels = images[start : start + 64][chosen[start : start + 64]].reshape(-1, images.shape[-1])
+        total = total + pixels.sum(0, dtype=np.int64)
+        squares = squares + np.square(pixels, dtype=np.int32).sum(0, dtype=np.int64)
+        count += len(pixels)
+    mean = total / count
+    return (mean / 255).tolist(), (np.sqrt(np.maximum(squares / count - mean**2, 0)) / 255).tolist()
+
+
+def manifest(path: Path) -> dict:
+    """What is known of the data set packed at ``path``. Raises ValueError if that file is damaged."""
+    try:
+        return json.loads((path / "manifest.json").read_text())
+    except (ValueError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error) -> ValueError:
+    return ValueError(f"packed data set {path} is damaged ({error}); move the folder away and prepare it again")
 
 
 @lru_cache(maxsize=4)
 def load(folder: str | Path, name: str) -> Dataset:
-    """The packed data set ``name``, prepared first if it can be. Raises ValueError if a file of it is damaged."""
-    path = prepare(folder, name)
+    """The packed data set ``name``, prepared first if it can be. Raises ValueError if a file of it is damaged.
+
+    The images are mapped, so that processes share the memory; what one writes to them stays its own. A set that was packed
+    with fewer images than published is loaded like any other.
+    """
+    path = prepare(folder, name, complete=not (Path(folder) / name / "manifest.json").is_file())
+    facts = manifest(path)
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        images, labels, test = (np.load(path / f"{part}.npy") for part in ("images", "labels", "test"))
+        images = np.load(path / "images.npy", mmap_mode="c")
+        labels, test = (np.load(path / f"{part}.npy") for part in ("labels", "test"))
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"packed data set {path} is damaged ({error}); move the folder away and prepare it again") from None
-    if list(images.shape) != manifest["shape"]:
-        raise ValueError(f"packed data set {path} is damaged: its manifest says {manifest['shape']}, its images {images.shape}")
+        raise _damaged(path, error) from None
+    if list(images.shape) != facts["shape"]:
+        raise ValueError(f"packed data set {path} is damaged: its manifest says {facts['shape']}, its images {images.shape}")
     return Dataset(
         name=name,
         images=torch.from_numpy(images),
         labels=torch.from_numpy(labels),
         test=torch.from_numpy(test),
-        class_names=tuple(manifest["class_names"]),
-        sources=tuple(manifest["sources"]),
-        mean=torch.tensor(manifest["mean"]),
-        std=torch.tensor(manifest["std"]),
-        sha256=manifest["sha256"],
+        class_names=tuple(facts["class_names"]),
+        sources=tuple(facts["sources"]),
+        mean=torch.tensor(facts["mean"]),
+        std=torch.tensor(facts["std"]),
+        sha256=facts["sha256"],
     )
 
 

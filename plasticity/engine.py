@@ -95,7 +95,7 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
     Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
     for name in profile.all_datasets:
-        data_sets.prepare(place.data, name)
+        data_sets.prepare(place.data, name, complete=profile.complete)
     if profile.weights not in SOURCES:
         files = [train.fetch_weights(name, profile.weights, place.data) for name in profile.architectures]
         return pd.DataFrame({"architecture": profile.architectures, "weights": [file.name for file in files],

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import data as data_sets
-from . import interventions, models
+from . import fetch, interventions, models
 from .augment import AUGMENTATIONS
 from .config import SOURCES, Run, source_run
 from .offline import installed
@@ -145,11 +145,13 @@ def fit(
     return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs)
 
 
-def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str]:
-    """Path and SHA-256 of an architecture's pretrained weights under ``folder/weights``.
+def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str | None]:
+    """Path and expected SHA-256 of an architecture's pretrained weights under ``folder/weights``.
 
     Raises FileNotFoundError, saying what to do, where pretraining has not been done yet; ValueError if there are none.
     """
+    if weights == "random":
+        return Path(folder) / "weights" / f"{architecture}-random.pth", None
     source = source_run(architecture, weights)
     if source is None:
         arch = models.architecture(architecture)
@@ -165,8 +167,24 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
 
 
 def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
-    """The file of an architecture's ImageNet weights, downloaded into ``folder/weights`` if it is not there; verified."""
+    """The file of an architecture's weights, downloaded into ``folder/weights`` if it is not there; verified.
+
+    "random" weights, for rehearsals, are written there in the format of the others: a state dict with 1000 classes.
+    Raises FileNotFoundError, saying what to put where, without a network; ValueError for another hash.
+    """
     path, sha256 = weights_file(architecture, weights, folder)
+    if not path.is_file() and weights == "random":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(models.build(architecture, 1000, seed=0).state_dict(), path.with_suffix(".partial"))
+        path.with_suffix(".partial").rename(path)
+    elif not path.is_file():
+        url = models.architecture(architecture).url
+        try:
+            fetch.retrieve(url, path, sha256)
+        except fetch.NotDownloaded as error:
+            begins = "" if len(sha256) == 64 else "..."
+            raise FileNotFoundError(f"weights {path} are missing: put the file {path.name} there (sha256 {sha256}{begins}, "
+                                    f"from {url}). It was not downloaded from here: {error}") from None  # fmt: skip
     models.read_weights(path, sha256)
     return path
 

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("PLASTICITY_OFFLINE", "1")  # no test downloads anything from elsewhere
 
 import numpy as np
 import pytest

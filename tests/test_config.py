@@ -11,8 +11,8 @@ import pytest
 import plasticity
 from plasticity import Profile, Run, config, get_profile, grid
 
-ROOMS = ("reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data", "augment",
-         "config", "train", "records", "engine", "execute", "paper", "stats", "plan", "figures")  # fmt: skip
+ROOMS = ("reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data", "prepare",
+         "augment", "config", "train", "records", "engine", "execute", "paper", "stats", "plan", "figures")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
 
@@ -87,7 +87,7 @@ BAD_RUNS = [
     ({"case": "10M + nothing"}, r"'10M \+ nothing'.*scratch"),
     ({"case": ""}, "case ''"),
     ({"case": "0M"}, "'0M'.*outside"),
-    ({"weights": "jft"}, "weights='jft' is unknown; allowed: 'imagenet', 'source'"),
+    ({"weights": "jft"}, "weights='jft' is unknown; allowed: 'imagenet', 'random', 'source'"),
     ({"reading": "prose"}, "reading='prose' is unknown; allowed: 'code', 'text'"),
     ({"utility": "luck"}, "utility='luck' is unknown"),
     ({"scope": "layer"}, "scope='layer' is unknown"),

@@ -1,0 +1,106 @@
+"""The true layouts of the paper's data sets, small: a few tiny images in all the folders there are, traps included.
+
+``dtd``, ``brain_tumor`` and ``fruits100`` write one below a folder and return its root; ``archive`` packs a folder.
+Reusable for rehearsals: a class can be learned from its hue and its stripes.
+"""
+
+import resource
+import shutil
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from plasticity.real import DTD_CLASSES, FRUITS_100
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file of this process may grow beyond ``size`` bytes meanwhile: writing more fails as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def picture(rng: np.random.Generator, label: int, n_classes: int, pixels: int = 24) -> np.ndarray:
+    """An image of a class, uint8 [pixels, pixels, 3]: hue and direction of stripes are the class's, blobs are its own."""
+    turn, (y, x) = label / n_classes, np.mgrid[:pixels, :pixels] / pixels
+    hue = 110 + 70 * np.cos(2 * np.pi * (turn + np.array([0, 1 / 3, 2 / 3])))
+    angle = np.pi * (label * 7 % n_classes) / n_classes
+    stripes = np.sin(2 * np.pi * (5 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform()))
+    blobs = np.kron(rng.normal(0, 40, (6, 6)), np.ones((-(-pixels // 6),) * 2))[:pixels, :pixels]
+    image = hue + (25 * stripes + blobs)[..., None] + rng.normal(0, 8, (pixels, pixels, 1))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def write(image: np.ndarray, path: Path, mode: str = "RGB") -> None:
+    """Save an image in a mode; "I;16" is 16-bit grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = Image.fromarray(image)
+    if mode == "I;16":
+        saved = Image.fromarray(np.asarray(saved.convert("L")).astype(np.uint16) * 257)
+    elif mode != "RGB":
+        saved = saved.convert(mode)
+    saved.save(path, **({"quality": 92} if path.suffix == ".jpg" else {}))
+
+
+def dtd(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Path:
+    """``folder/dtd``: images with gaps in their numbers, ten partitions in thirds, and the hidden file of the original."""
+    root, rng = Path(folder) / "dtd", np.random.default_rng(seed)
+    names = []
+    for label, name in enumerate(DTD_CLASSES):
+        for i in range(per_class):
+            file = f"{name}/{name}_{3 * i + 2:04}.jpg"
+            write(picture(rng, label, len(DTD_CLASSES), pixels), root / "images" / file)
+            names.append((i, file))
+    (root / "images" / "waffled" / ".directory").write_text("[Dolphin]")
+    (root / "labels").mkdir()
+    for k in range(1, 11):
+        for j, part in enumerate(("train", "val", "test")):
+            lines = [file for i, file in names if (i + k - 1) % 3 == j]
+            (root / "labels" / f"{part}{k}.txt").write_text("".join(f"{line}\n" for line in lines))
+    return root
+
+
+def brain_tumor(folder: Path, per_class: int = 5, none: str = "notumor", pixels: int = 24, seed: int = 0) -> Path:
+    """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without a tumour, in all sorts of modes."""
+    root, rng = Path(folder) / "brain-tumor-mri-dataset", np.random.default_rng(seed)
+    kinds = (("L", "jpg"), ("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("I;16", "png"), ("CMYK", "jpg"), ("LA", "png"))
+    for label, name in enumerate(("glioma", "meningioma", "pituitary", none)):
+        for i in range(per_class):
+            mode, suffix = kinds[i % len(kinds)]
+            grey = (picture(rng, label, 4, pixels).mean(-1, keepdims=True) * (0.55 + 0.15 * label)).clip(0, 255)
+            write(np.repeat(grey.astype(np.uint8), 3, -1), root / name / f"Tr-{name[:2]}_{i:04}.{suffix}", mode)
+    return root
+
+
+def fruits100(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Path:
+    """``folder/fruits-100``: train and val of named classes (a fifth is val), and test, whose numbered folders hold decoys."""
+    root, rng = Path(folder) / "fruits-100", np.random.default_rng(seed)
+    for label, name in enumerate(FRUITS_100):
+        val = max(1, per_class // 5)
+        for i in range(per_class):
+            part = "val" if i < val else "train"
+            write(picture(rng, label, 100, pixels), root / part / name / f"{i}.jpg")
+        write(np.full((pixels, pixels, 3), 255, np.uint8), root / "test" / str(99 - label) / "0.jpg")
+    (root / "classname.txt").write_text("\n".join(FRUITS_100))
+    for part in ("train", "val", "test"):
+        (root / f"{part}.csv").write_text("image:FILE,category\n")
+    return root
+
+
+def archive(folder: Path, path: Path) -> Path:
+    """A folder (its own name included) as a .zip or .tar.gz at ``path``."""
+    folder, path = Path(folder), Path(path)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for inner in sorted(folder.rglob("*")):
+                file.write(inner, inner.relative_to(folder.parent))
+        return path
+    made = shutil.make_archive(str(path.with_suffix("").with_suffix("")), "gztar", folder.parent, folder.name)
+    return Path(made).rename(path)
