@@ -19,7 +19,7 @@ from torch import Tensor
 
 JITTER = {"brightness": 0.5, "contrast": 0.3, "saturation": 0.3, "hue": 0.3}  # half widths, around 1 or, for the hue, 0
 SCALE, RATIO = (0.8, 1.0), (3 / 4, 4 / 3)  # of the crop: its share of the area, its width by its height
-CHUNK = 60_000  # pixels a CPU works on at a time: larger temporaries leave the caches and go back to the system after each use
+CHUNK = 40_000  # pixels a CPU works on at a time: larger temporaries leave the caches and go back to the system after each use
 
 
 def none(images: Tensor, generator: torch.Generator) -> Tensor:

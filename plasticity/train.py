@@ -258,8 +258,9 @@ class Batches:
         """(images [batch, 3, height, width] float32, labels [batch]) for item numbers [batch]."""
         images = self.images[index.to(self.images.device)]
         images = augment(images, draws) if augment else images
-        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format).sub_(self.mean).div_(self.std)
-        return images, self.labels[index.to(self.labels.device)]
+        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        images = images.sub_(self.mean).div_(self.std)  # by planes, which takes a third of the time it takes pixel by pixel
+        return images.contiguous(memory_format=self.memory_format), self.labels[index.to(self.labels.device)]
 
 
 def set_precision(precision: str) -> None:
