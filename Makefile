@@ -16,6 +16,7 @@ PAPERS_NETWORKS := 10_simplenet 11_resnet50 12_vit_b16
 NETWORKS := $(if $(findstring imagenet,$(PROFILE)),13_efficientnet_lite0,$(PAPERS_NETWORKS))
 RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
+REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
 .PHONY: help reproduce quick imagenet paper plan test test-fast lab benchmark lint reference clean-notebooks
@@ -55,18 +56,20 @@ test-fast: | $(INSTALLED)  ## The tests that take under a minute together
 lab: | $(INSTALLED)  ## JupyterLab in notebooks/
 	$(PYTHON) -m jupyterlab notebooks
 
-benchmark: | $(INSTALLED)  ## Re-initialisation of ViT-B/16 against the obvious way; throughput of the miniatures
+benchmark: | $(INSTALLED)  ## Re-initialisation, augmentation, packing, the miniatures' throughput (benchmarks/pipelines.py: by hand)
 	$(PYTHON) benchmarks/reinit_speed.py
 	$(PYTHON) benchmarks/throughput.py $(DATA)
+	$(PYTHON) benchmarks/augmentation.py
+	$(PYTHON) benchmarks/packing.py
 
 lint: | $(INSTALLED)  ## ruff
 	$(PYTHON) -m ruff check .
 
-reference: $(READS)  ## Copy the tables, figures and runs.csv of a full mini run into reference/
-	mkdir -p reference/tables reference/figures
-	cp $(RESULTS)/runs.csv reference/
-	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md reference/tables/
-	cp $(RESULTS)/figures/*.png reference/figures/
+reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into reference/ (mini) or reference/<profile>
+	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures
+	cp $(RESULTS)/runs.csv $(REFERENCE)/
+	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md $(REFERENCE)/tables/
+	cp $(RESULTS)/figures/*.png $(REFERENCE)/figures/
 
 clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records
 	rm -rf $(EXECUTED)

@@ -118,7 +118,7 @@ def test_equals_a_plain_loop(world, tiny_run):
     model, _ = train.build(run, world, weights=world / "mini_simplenet.pt")
     items, _ = data.split(packed, run.validation, train.generator(0, "split"))
     items = items[torch.randperm(len(items), generator=train.generator(0, "order"))]
-    optimizer = torch.optim.SGD(model.parameters(), run.lr, momentum=0.9, weight_decay=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), run.lr, momentum=0.9, weight_decay=0.01, foreach=False, fused=False)
     for start in range(0, len(items) - 7, 8):
         batch = items[start : start + 8]
         pixels = packed.images[batch].permute(0, 3, 1, 2).float() / 255
