@@ -107,6 +107,20 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
                          for name in profile.architectures])  # fmt: skip
 
 
+def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
+    """Groups of equal and of nearly equal images in the profile's real data sets, from their manifests; empty for offline ones.
+
+    ``equal``, ``near``: groups; ``images``: how many images are in near groups; ``across test``: near groups on both sides.
+    """
+    rows = []
+    for name in [name for name in profile.datasets if name in data_sets.real.VARIANTS]:
+        facts = data_sets.manifest(Path(place.data) / name)
+        equal, near = facts["duplicates"]["exact"], facts["duplicates"]["near"]
+        rows.append({"dataset": name, "of": facts["shape"][0], "published": facts["expected"], "equal": equal["number"],
+                     "near": near["number"], "images": near["images"], "across test": near["across_test"]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def run_all(runs, place: Place) -> list[dict]:
     """Do the runs that have no record yet; returns the records of all. What is done stays done if this is interrupted.
 

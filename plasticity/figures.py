@@ -37,6 +37,14 @@ def style():
     return matplotlib.style.context(("default", STYLE))
 
 
+def inline() -> None:
+    """Let this notebook show figures as pictures, whatever MPLBACKEND says; without this they are lines of text."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    select_figure_formats(get_ipython(), {"png"})
+
+
 def figure1(base_counts, case_counts, edges, case: str) -> Figure:
     """The paper's Figure 1: weights after training in the base case and in ``case``, their difference, and both.
 

@@ -117,6 +117,12 @@ def test_quick_makes_every_table_and_figure(executed):
 
 
 @pytest.mark.slow
+def test_executed_notebooks_show_their_figures_as_pictures(executed):
+    pictures = {name: (executed / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in NAMES if name[:2] != "13"}
+    assert pictures == {"00_data_prep": 5, "10_simplenet": 1, "11_resnet50": 1, "12_vit_b16": 1, "20_analysis": 0, "30_figures": 7}
+
+
+@pytest.mark.slow
 def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir(), *(executed / "figures").glob("3*"),
              *(executed / "figures").glob("figure1*")]  # fmt: skip

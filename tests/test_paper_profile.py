@@ -29,6 +29,9 @@ def test_all_three_networks_at_full_size_from_archives_to_records(place):
     assert engine.inventory(profile, place)["there"].all()
     shapes = {name: tuple(data.load(place.data, name).images.shape) for name in profile.datasets}
     assert shapes == {"dtd": (94, 224, 224, 3), "brain_tumor": (20, 224, 224, 3), "fruit25": (50, 224, 224, 3)}
+    found = engine.duplicates(profile, place).set_index("dataset")
+    assert found["of"].to_dict() == {"dtd": 94, "brain_tumor": 20, "fruit25": 50} and found.loc["dtd", "published"] == 5640
+    assert engine.duplicates(config.get_profile("mini"), engine.Place("data", place.results)).empty
     runs = [run for run in config.grid(profile, cases=("25M",)) if run.dataset == "brain_tumor"]
     done = engine.run_all(runs, place)
     frame = records.frame(done)
