@@ -33,7 +33,7 @@ quick:  ## The same in about a minute and a half, with few and weak runs: a firs
 	@$(MAKE) reproduce PROFILE=quick
 
 imagenet:  ## The same with a network that has real ImageNet weights (EfficientNet-Lite0), on real photographs, offline
-	@$(MAKE) reproduce PROFILE=imagenet
+	@$(MAKE) reproduce PROFILE=$(if $(findstring imagenet,$(PROFILE)),$(PROFILE),imagenet)
 
 paper:  ## The paper itself: its data, its networks; wants a GPU (PROFILE=rehearsal or paper_bf16 replaces paper)
 	@$(MAKE) reproduce PROFILE=$(if $(filter mini,$(PROFILE)),paper,$(PROFILE))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 BATCH, EVAL_BATCH, LR, PARTS = 32, 128, 0.01, ("train", "validation")
 NAMES = {32: "photos", 64: "photos_64", 224: "dtd"}  # a known data set name for each size
-PEAK = 790  # TFLOP/s of an H200 in bf16 matrix products, measured (facts.md 8); its data sheet says 990
+PEAK = 790  # TFLOP/s of an H200 in bf16 matrix products; its data sheet says 990
 FIELDS = {  # option -> field of Run and its value
     "bf16": ("precision", "bf16"), "tf32": ("precision", "tf32"), "nchw": ("channels_last", False), "compiled": ("compiled", True),
 }
