@@ -101,7 +101,7 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
         return pd.DataFrame({"architecture": profile.architectures, "weights": [file.name for file in files],
                              "sha256": [models.file_sha256(file) for file in files]})  # fmt: skip
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(profile.architectures)}  # slowest first
-    done = dict(in_processes(train.pretrain, jobs, place.workers))
+    done = dict(in_processes(train.pretrain, jobs, place.workers, place.device))
     return pd.DataFrame([{"architecture": name, "pretraining": profile.weights, "epochs": done[name]["metrics"]["epochs"],
                           "held-out accuracy": done[name]["metrics"]["accuracy"], "seconds": round(done[name]["seconds"], 1)}
                          for name in profile.architectures])  # fmt: skip
@@ -129,16 +129,17 @@ def run_all(runs, place: Place) -> list[dict]:
     """
     todo = records.missing(runs, place.runs)
     progress = Progress(len(todo))
-    for _, line in in_processes(perform, {run: (run, place) for run in todo}, place.workers):
+    for _, line in in_processes(perform, {run: (run, place) for run in todo}, place.workers, place.device):
         progress.step(line)
     progress.close()
     return records.load_runs(runs, place.runs)
 
 
-def in_processes(function, jobs: dict, workers: int):
+def in_processes(function, jobs: dict, workers: int, device: str = "cpu"):
     """Yield (key, result) of ``function(*arguments)`` for jobs {key: arguments}, as they finish, from worker processes.
 
-    One worker means this process. An error in a job does not stop the others; RuntimeError names the first at the end.
+    Where ``device`` names no particular GPU, the workers take the visible ones in turn. One worker means this process. An
+    error in a job does not stop the others; RuntimeError names the first at the end.
     """
     errors = []
     if workers == 1 or len(jobs) < 2:
@@ -148,8 +149,8 @@ def in_processes(function, jobs: dict, workers: int):
             except Exception as error:  # one broken job must not cost the others
                 errors.append(f"{key}: {type(error).__name__}: {error}")
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (context.Value("i", 0), visible_gpus())) as pool:
+        context, gpus = multiprocessing.get_context("spawn"), visible_gpus() if device in ("auto", "cuda") else []
+        with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (context.Value("i", 0), gpus)) as pool:
             futures = {pool.submit(function, *arguments): key for key, arguments in jobs.items()}
             for future in as_completed(futures):
                 try:

@@ -268,8 +268,8 @@ def set_precision(precision: str) -> None:
 
     PyTorch's own default, and so the released code's on recent GPUs, is TF32 in convolutions alone.
     """
-    for operation in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
-        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    # The older of PyTorch's two ways to say so: torch.compile still asks by it, and mixing them is an error.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def forward(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:

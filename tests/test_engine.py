@@ -132,8 +132,11 @@ def where_am_i(number):
 @pytest.mark.slow
 def test_workers_take_the_gpus_in_turn(monkeypatch):
     monkeypatch.setattr(engine, "visible_gpus", lambda: ["3", "GPU-7"])
-    found = dict(engine.in_processes(where_am_i, {n: (n,) for n in range(6)}, workers=3))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = dict(engine.in_processes(where_am_i, {n: (n,) for n in range(6)}, workers=3, device="auto"))
     assert {gpu for gpu, _ in found.values()} == {"3", "GPU-7"} and {threads for _, threads in found.values()} == {1}
+    found = dict(engine.in_processes(where_am_i, {n: (n,) for n in range(2)}, workers=2, device="cuda:1"))
+    assert {gpu for gpu, _ in found.values()} == {None}
 
 
 def test_without_cuda_there_are_no_gpus():

@@ -246,10 +246,13 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(world, tiny_run):
     assert fitted.history != plain.history
 
 
-@pytest.mark.parametrize("precision, expected", [("fp32", "ieee"), ("bf16", "ieee"), ("tf32", "tf32")])
-def test_tf32_only_where_it_is_asked_for(world, tiny_run, precision, expected):
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32", "fp32"])
+def test_tf32_only_where_it_is_asked_for(world, tiny_run, precision):
     train.fit(tiny_run(max_epochs=1, precision=precision), world, "cpu", weights=world / "mini_resnet.pt")
-    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == expected
+    asked = precision == "tf32"
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == asked
+    assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == asked
+    assert torch.get_float32_matmul_precision() == ("high" if asked else "highest")
 
 
 @pytest.mark.slow
