@@ -124,7 +124,8 @@ def fit(
             history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss,
                             "validation_accuracy": validation_accuracy})  # fmt: skip
             if best is None or validation_loss < best["validation_loss"]:
-                best, best_state = history[-1], copy.deepcopy(predictor.state_dict())
+                best = history[-1]
+                best_state = {name: value.clone() for name, value in predictor.state_dict().items()}
             elif run.patience and epoch - best["epoch"] >= run.patience:
                 break
 
