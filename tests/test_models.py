@@ -42,7 +42,7 @@ def test_width_three_quarters_has_the_published_count():
 
 
 def test_simplenet_is_the_variant_5m_m1():
-    """Layer by layer as facts.md 1.2 lists them: (kernel, in, out, stride), or a pool."""
+    """Layer by layer as its author describes them: (kernel, in, out, stride), or a pool."""
     with torch.device("meta"):
         model = models.simplenet(10)
     found = []
