@@ -1,6 +1,5 @@
 """The architectures by name, and their pretrained weights from local files that are checked before they are used."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, resnet50, vit_b_16
 from torchvision.models.resnet import Bottleneck
+
+from .fetch import file_sha256
 
 
 class SimpleNet(nn.Module):
@@ -163,12 +164,6 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
 def count_parameters(name: str, num_classes: int) -> int:
     """Trainable parameters of an architecture with a head of that many classes."""
     return sum(p.numel() for p in build(name, num_classes, seed=0).parameters())
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:

@@ -13,15 +13,12 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import models, paper, records, train
+from . import models, paper, real, records, train
 from .config import PROFILES, Profile, get_profile, grid
 from .data import PAPER_NAMES, prepare
 from .offline import OFFLINE
 from .stats import FAMILY
 
-# Items and classes of what may not be packed yet (table 1 of the paper), and the pixels it is packed at.
-PUBLISHED = {"dtd": (5640, 47), "brain_tumor": (7153, 4), "fruit25": (11250, 25)}
-DOWNLOADS = {"dtd": 0.625}  # gigabytes, where its maker says so
 # Nobody has measured this project on a GPU yet. ResNet-50 takes 24.6 GFLOP an image, and others report 2,500 (AMP, channels
 # last) and 938 (TF32) images a second on one A100: 61 and 23 TFLOP/s. Its float32 peak is 19.5; we assume 60% of that.
 ASSUMED = {"bf16": 61e12, "tf32": 23e12, "fp32": 11.7e12}
@@ -60,8 +57,8 @@ def items(dataset: str, folder: str | Path) -> tuple[int, int, int]:
         tested = int(np.load(manifest.with_name("test.npy")).sum())
         content = json.loads(manifest.read_text())
         return content["shape"][0] - tested, tested, len(content["class_names"])
-    n, classes = PUBLISHED[dataset]
-    return n - n // 5, n // 5, classes
+    n = real.published(dataset)
+    return n - n // 5, n // 5, len(real.SETS[real.VARIANTS[dataset][0]].drawn)
 
 
 def epochs(profile: Profile, architecture: str, dataset: str, recorded: pd.DataFrame) -> float:
@@ -147,8 +144,9 @@ def storage(profile: Profile, folder: str | Path) -> pd.DataFrame:
         rest, tested, _ = items(name, folder)
         pixels = models.architecture(profile.architectures[0]).image_size
         rows.append({"what": f"packed {name} (also in memory, shared by the workers)", "GB": 3 * pixels**2 * (rest + tested) / 1e9})
-        if name in PUBLISHED:
-            rows.append({"what": f"download of {name}", "GB": DOWNLOADS.get(name, float("nan"))})
+        if name in real.VARIANTS:  # 0: its maker does not say
+            size = real.SETS[real.VARIANTS[name][0]].remote.archive_bytes
+            rows.append({"what": f"download of {name}", "GB": size / 1e9 or float("nan")})
     if profile.weights == "imagenet":
         count = sum(models.count_parameters(name, 1000) for name in profile.architectures)
         rows.append({"what": "weights", "GB": 4 * count / 1e9})
