@@ -1,40 +1,50 @@
-"""Run many: in this process or in local worker processes, one torch thread each. The records on disk are the only truth."""
+"""Run many, in local worker processes or on a Dask cluster. The records on disk are the only truth about what is done."""
 
-import multiprocessing
+import contextlib
+import errno
 import os
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from . import data as data_sets
-from . import models, records, train
+from . import identity, models, records, train
+from .checkpoints import Checkpoint
 from .config import SOURCES, Profile, Run
+from .progress import Progress
+from .workers import Busy, Here, Lost, Processes, Raised, Unready
+
+LOSSES = 20  # workers that may die under one run, until its death is taken for the run's doing
 
 
 @dataclass(frozen=True)
 class Place:
     """Where runs read and write, and what does them.
 
-    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: processes;
-    device: "auto", "cpu" or "cuda". Relative folders count from the project's root, also for a kernel in ``notebooks/``.
+    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local processes;
+    device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its
+    scheduler file (*.json), or "dask" for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in
+    ``results`` by which a worker elsewhere can tell that it sees the same folder. Relative folders count from the project's
+    root, also for a kernel in ``notebooks/``.
     """
 
     data: str
     results: str
     workers: int = 2
     device: str = "auto"
+    engine: str = "local"
+    token: str = ""
 
     def __post_init__(self):
         if not isinstance(self.workers, int) or self.workers < 1:
             raise ValueError(f"workers={self.workers!r} must be an integer of at least 1")
         train.pick_device(self.device)
+        object.__setattr__(self, "engine", _engine(self.engine))
         root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
         object.__setattr__(self, "data", str(root / self.data))
         object.__setattr__(self, "results", str(root / self.results))
@@ -45,17 +55,35 @@ class Place:
         """The folder of the records."""
         return Path(self.results) / "runs"
 
+    def checkpoint(self, run: Run) -> Checkpoint:
+        """Where the state of a run in progress is."""
+        return Checkpoint(Path(self.results) / "running" / str(run))
+
+
+def _engine(name: str) -> str:
+    if name == "dask":
+        if "DASK_SCHEDULER_ADDRESS" not in os.environ:
+            raise ValueError("engine='dask' needs the scheduler's address in DASK_SCHEDULER_ADDRESS; or give it as the engine")
+        return os.environ["DASK_SCHEDULER_ADDRESS"]
+    if name != "local" and "://" not in name and not name.endswith(".json"):
+        raise ValueError(f"engine={name!r} is unknown; allowed: 'local', 'dask', a scheduler's address such as "
+                         f"'tcp://host:8786', or its scheduler file (*.json)")  # fmt: skip
+    return name
+
 
 def writable(folder: str | Path) -> Path:
     """Make the folder if need be. Raises PermissionError, naming it, before anything is spent, if it can't be written."""
     folder = Path(folder)
+    probe = folder / f".writable-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        probe.write_bytes(bytes(4096))  # an empty file finds room on a full disk
     except OSError as error:
-        raise PermissionError(f"results folder {folder} cannot be written ({error.strerror}); choose another with results=") from None
+        todo = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another with results="
+        raise PermissionError(f"results folder {folder} cannot be written ({error.strerror}); {todo}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
     return folder
 
 
@@ -66,7 +94,7 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
     """
     rows = []
     for run in runs:
-        record = records.load_run(run, place.runs)
+        record = records.load_whole(run, place.runs)
         rows.append({"architecture": run.architecture, "dataset": run.dataset, "recorded": record is not None,
                      "failed": bool(record) and record["status"] == "failed",
                      "seconds": record["seconds"] if record else None})  # fmt: skip
@@ -101,7 +129,10 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
         return pd.DataFrame({"architecture": profile.architectures, "weights": [file.name for file in files],
                              "sha256": [models.file_sha256(file) for file in files]})  # fmt: skip
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(profile.architectures)}  # slowest first
-    done = dict(in_processes(train.pretrain, jobs, place.workers, place.device))
+    with pool(replace(place, engine="local"), jobs) as workers:
+        done = dict(carry_out(train.pretrain, jobs, workers))
+    if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, Raised)}:
+        raise RuntimeError(f"pretraining did not succeed: {lacking}")
     return pd.DataFrame([{"architecture": name, "pretraining": profile.weights, "epochs": done[name]["metrics"]["epochs"],
                           "held-out accuracy": done[name]["metrics"]["accuracy"], "seconds": round(done[name]["seconds"], 1)}
                          for name in profile.architectures])  # fmt: skip
@@ -121,108 +152,196 @@ def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_all(runs, place: Place) -> list[dict]:
-    """Do the runs that have no record yet; returns the records of all. What is done stays done if this is interrupted.
+def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[dict]:
+    """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
 
-    A run that diverges is recorded as failed. Raises RuntimeError at the end, naming the first error, if a run could not
-    be recorded at all; the others are.
+    Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
+    raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
+    nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
+    this for the same folder at once: they share the runs.
+
+    Raises RecordError if the folder has records of another protocol in these runs' place, OSError as soon as the disk is full,
+    and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
     """
-    todo = records.missing(runs, place.runs)
-    progress = Progress(len(todo))
-    for _, line in in_processes(perform, {run: (run, place) for run in todo}, place.workers, place.device):
-        progress.step(line)
-    progress.close()
+    runs = list(runs)
+    records.refuse_other_protocols(runs, place.runs)
+    for line in records.clear_the_way(runs, place.runs, failed):
+        print(line, flush=True)
+    tidy(runs, place)
+    todo = in_turn(records.missing(runs, place.runs))
+    if todo:
+        perform_all(todo, place, retries)
     return records.load_runs(runs, place.runs)
 
 
-def in_processes(function, jobs: dict, workers: int, device: str = "cpu"):
-    """Yield (key, result) of ``function(*arguments)`` for jobs {key: arguments}, as they finish, from worker processes.
-
-    Where ``device`` names no particular GPU, the workers take the visible ones in turn. One worker means this process. An
-    error in a job does not stop the others; RuntimeError names the first at the end.
-    """
-    errors = []
-    if workers == 1 or len(jobs) < 2:
-        for key, arguments in jobs.items():
-            try:
-                yield key, function(*arguments)
-            except Exception as error:  # one broken job must not cost the others
-                errors.append(f"{key}: {type(error).__name__}: {error}")
-    else:
-        context, gpus = multiprocessing.get_context("spawn"), visible_gpus() if device in ("auto", "cuda") else []
-        with ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (context.Value("i", 0), gpus)) as pool:
-            futures = {pool.submit(function, *arguments): key for key, arguments in jobs.items()}
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool:
-                    raise RuntimeError("a worker process died (out of memory? then fewer workers may do); what is recorded stays: "
-                                       "start again to go on") from None  # fmt: skip
-                except Exception as error:
-                    errors.append(f"{futures[future]}: {type(error).__name__}: {error}")
-    if errors:
-        raise RuntimeError(f"{len(errors)} of {len(jobs)} could not be done; the first: {errors[0]}")
+def perform_all(todo: list[Run], place: Place, retries: int):
+    """Do and record these runs, showing how it goes."""
+    progress, not_done = Progress({run: (run.architecture, run.dataset) for run in todo}), []
+    with marked(place) as place, pool(place, todo) as workers:
+        try:
+            for run, outcome in carry_out(perform, {run: (run, place) for run in todo}, workers, retries, progress.say):
+                if isinstance(outcome, Raised) and outcome.kind == "job":
+                    with contextlib.suppress(FileExistsError):
+                        records.save(run, records.failure(outcome.message, outcome.seconds, outcome.traceback), place.runs)
+                    tidy([run], place)
+                    outcome = Done(f"{run} FAILED: {outcome.message}", outcome.seconds)
+                elif isinstance(outcome, Raised):
+                    not_done.append(f"{run}: {outcome.message}")
+                    progress.say(f"{run} not done: {outcome.message}")
+                    continue
+                elif outcome.record:
+                    records.adopt(run, outcome.record, place.runs)
+                progress.step(run, outcome.line, outcome.seconds, workers.at_once)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted: {progress.done} of {len(todo)} done and recorded; start again to go on")
+            raise
+        finally:
+            progress.close()
+    if not_done:
+        raise RuntimeError(f"{len(not_done)} of {len(todo)} could not be done; the first: {not_done[0]}")
 
 
-def perform(run: Run, place: Place) -> str:
-    """Do one run and record it; returns a line for the log."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Done:
+    """A run that was done: a line for the log, its seconds (None: another process did it), and the text of its record where
+    the worker has another results folder than who asked."""
+
+    line: str
+    seconds: float | None
+    record: str | None = None
+
+
+def tidy(runs, place: Place) -> None:
+    """Remove what is left of the states of recorded runs, as by a kill between the record and the removal."""
+    for run in runs:
+        if (checkpoint := place.checkpoint(run)).folder.exists() and records.is_recorded(run, place.runs):
+            with contextlib.suppress(Busy), checkpoint:
+                checkpoint.remove()
+
+
+def in_turn(runs: list[Run]) -> list[Run]:
+    """One run of each architecture and data set in turn: all of them are heard of early, and the time left can be told."""
+    groups: dict[tuple, deque] = {}
+    for run in runs:
+        groups.setdefault((run.architecture, run.dataset), deque()).append(run)
+    # A large group takes its turns as often as its share, so that all end together.
+    places = [((i + 0.5) / len(group), run) for group in groups.values() for i, run in enumerate(group)]
+    return [run for _, run in sorted(places, key=lambda item: item[0])]
+
+
+@contextlib.contextmanager
+def marked(place: Place):
+    """The place, for a cluster with a file in its results by which workers see whether they share the folder."""
+    if place.engine == "local":
+        yield place
+        return
+    token = Path(place.results) / f".shared-{uuid.uuid4().hex}"
+    token.touch()
     try:
-        fitted = train.fit(run, place.data, place.device)
-        outcome = f"accuracy {fitted.metrics['accuracy']:.3f} after {fitted.metrics['epochs']} epochs"
-        body = records.from_fitted(fitted)
-    except train.Diverged as error:
-        body, outcome = records.failure(str(error), time.perf_counter() - started), "FAILED: diverged"
+        yield replace(place, token=token.name)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def pool(place: Place, runs=()):
+    """What does the work: this process, local ones, or a cluster whose workers must agree with this process about ``runs``."""
+    if place.engine == "local":
+        return Here() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
+    from .cluster import Cluster  # its library is needed only here
+
+    inputs = sorted({(run.dataset, run.architecture, run.weights) for run in runs})
+    return Cluster(place.engine, origin, (place, inputs))
+
+
+def origin(place: Place, inputs: list[tuple[str, str, str]]) -> dict[str, str]:
+    """What must be the same wherever the runs of one grid are done: the source, PyTorch, the data and the weights."""
+    folder = data_folder(place)
+    facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
+    for dataset, architecture, weights in inputs:
+        facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
+        path, sha256 = train.weights_file(architecture, weights, folder)
+        facts[f"weights {path.name}"] = sha256 or models.file_sha256(path)
+    return facts
+
+
+def data_folder(place: Place) -> Path:
+    """The place's data folder; on a machine that has it elsewhere, what PLASTICITY_DATA says."""
+    return Path(os.environ.get("PLASTICITY_DATA", place.data))
+
+
+def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
+    """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `Raised`.
+
+    A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front, and never
+    at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as the disk is full.
+    """
+    waiting, tries, losses, busy = deque(jobs), Counter(), Counter(), 0
+    while waiting or workers.running:
+        while waiting and workers.free:
+            key = waiting.popleft()
+            workers.start(key, function, *jobs[key])
+        key, outcome = workers.next()
+        kind = outcome.kind if isinstance(outcome, Raised) else ""
+        if isinstance(outcome, Lost) and losses[key] + 1 < LOSSES:
+            losses[key] += 1
+            say(f"{key}: {outcome.why}; it goes on from its last epoch")
+            waiting.appendleft(key)
+        elif isinstance(outcome, Lost):
+            yield key, Raised("place", f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)")
+        elif kind == "disk":
+            raise OSError(f"{outcome.message}. Free some space and start again: what is recorded is whole, and runs go on from "
+                          f"their last checkpoint")  # fmt: skip
+        elif kind == "busy":
+            waiting.append(key)
+            busy += 1
+            if busy > len(waiting):  # all that is left is in other hands
+                time.sleep(1)
+        elif kind == "job" and tries[key] < retries:
+            tries[key] += 1
+            say(f"{key} failed ({outcome.message}); try {tries[key] + 1} of {retries + 1}")
+            waiting.append(key)
+        else:
+            busy = 0
+            yield key, outcome
+
+
+def perform(run: Run, place: Place) -> Done:
+    """Do one run, or go on with it, and record it.
+
+    Raises `Busy` if another process is at it, `Unready` for data or weights that are missing or damaged, MemoryError if the
+    GPU's is too small, OSError if the disk is full.
+    """
+    started, folder = time.perf_counter(), data_folder(place)
+    shared = not place.token or (Path(place.results) / place.token).exists()
+    if not shared:
+        place = replace(place, results=str(folder / "elsewhere" / identity.source()), token="")
+    try:
+        train.require(run, folder)
+    except (OSError, ValueError) as error:
+        raise Unready(str(error)) from error
+    with place.checkpoint(run) as checkpoint:
+        known = records.is_recorded(run, place.runs)
+        if not known:
+            records.save(run, body := _body(run, place, checkpoint), place.runs)
+        checkpoint.remove()
+    if known:
+        line, seconds = f"{run} recorded by another process", None
+    else:
+        seconds = time.perf_counter() - started
+        line = f"{run} accuracy {body['metrics']['accuracy']:.3f} after {body['metrics']['epochs']} epochs, {seconds:.1f} s"
+    return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text())
+
+
+def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
+    try:
+        return records.from_fitted(train.fit(run, data_folder(place), place.device, checkpoint=checkpoint))
     except torch.OutOfMemoryError as error:  # no property of the run, so no record: it can be done with more memory
         reason = next(iter(str(error).splitlines()), "")
-        raise RuntimeError(f"out of GPU memory with {place.workers} workers ({reason}): lower workers, or choose precision bf16 "
-                           f"(profile paper_bf16); batch_size {run.batch_size} is part of the protocol") from None  # fmt: skip
-    records.save(run, body, place.runs)
-    return f"{run} {outcome}, {time.perf_counter() - started:.1f} s"
+        raise MemoryError(f"out of GPU memory with {place.workers} workers ({reason}): lower workers, or choose precision bf16 "
+                          f"(profile paper_bf16); batch_size {run.batch_size} is part of the protocol") from None  # fmt: skip
 
 
 def assert_made(place: Place, names: list[str]) -> None:
     """What a notebook's title promised exists and is not empty. Raises AssertionError naming what is not."""
     lacking = [name for name in names if not (path := Path(place.results) / name).is_file() or not path.stat().st_size]
     assert not lacking, f"not made in {place.results}: {', '.join(lacking)}"
-
-
-def visible_gpus() -> list[str]:
-    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if not torch.cuda.is_available():
-        return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
-
-
-def _begin(counter, gpus: list[str]):
-    """A worker's start: one thread, because two processes with a thread each beat one with two for small networks; and
-    its own GPU in turn, so that more workers than GPUs share them evenly."""
-    torch.set_num_threads(1)
-    with counter.get_lock():
-        number, counter.value = counter.value, counter.value + 1
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-
-
-class Progress:
-    """A bar in a live notebook; one line a finished run, with done/total and the time left, in a headless one."""
-
-    def __init__(self, total: int):
-        live = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
-        self.bar = tqdm(total=total, unit="run") if live and total else None
-        self.total, self.done, self.started = total, 0, time.perf_counter()
-
-    def step(self, line: str):
-        """One more run is finished."""
-        self.done += 1
-        if self.bar:
-            self.bar.update()
-            return
-        left = (time.perf_counter() - self.started) / self.done * (self.total - self.done)
-        print(f"{self.done}/{self.total} {line}; {left / 60:.1f} min left", flush=True)
-
-    def close(self):
-        """No more runs."""
-        if self.bar:
-            self.bar.close()

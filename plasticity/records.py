@@ -1,11 +1,16 @@
-"""One JSON a run, written atomically, never rewritten: the only truth about what has been done."""
+"""One JSON a run, written atomically, never rewritten: the only truth about what has been done.
 
+A record is a JSON object with a line for each field. The first line holds the SHA-256 of all lines after it, the second (the
+head) what `status` wants to know, so that ten thousand records can be checked and counted without parsing them.
+"""
+
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import subprocess
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,15 +20,22 @@ import torch
 import torchvision
 
 from .config import Run
+from .identity import source
 from .reinit import Case
 from .train import Fitted
 
-SCHEMA = 1
+SCHEMA = 2
+NAMES = tuple(field.name for field in fields(Run))
 DEFAULTS = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
+ASIDE = "set-aside"
 
 
 class RecordError(ValueError):
-    """A record file that is torn, foreign or from another configuration. Nothing was changed; the file is named."""
+    """Records that can't be used as they are: from a newer version, or of another protocol. Nothing was changed."""
+
+
+class Damaged(RecordError):
+    """A record file that is torn, foreign or of another configuration; it is named, and `set_aside` moves it away."""
 
 
 def path_of(run: Run, folder: str | Path) -> Path:
@@ -41,63 +53,156 @@ def from_fitted(fitted: Fitted) -> dict:
         "histogram": fitted.histogram,
         "seconds": fitted.seconds,
         "inputs": fitted.inputs,
+        "resumed": fitted.resumed,
     }
 
 
-def failure(message: str, seconds: float) -> dict:
+def failure(message: str, seconds: float, traceback: str = "") -> dict:
     """The record of a run that failed by itself, such as by a diverging loss; nothing ever counts it as a number."""
-    return {"status": "failed", "message": message, "seconds": seconds}
+    return {"status": "failed", "message": message, "traceback": traceback, "seconds": seconds}
 
 
 def save(run: Run, body: dict, folder: str | Path) -> Path:
-    """Write a record whole or not at all. An existing one stays as it is: FileExistsError."""
+    """Write a record whole or not at all. An existing one stays as it is: FileExistsError. OSError if the disk is full."""
+    head = {"schema": SCHEMA, "status": body["status"], "seconds": body["seconds"], "source": source()}
+    record = {"head": head, "config": _config(run), **body, "environment": environment()}
+    text = "\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in record.items()) + "\n}\n"
+    return _write(path_of(run, folder), f'{{"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",{text}')
+
+
+def adopt(run: Run, text: str, folder: str | Path) -> Path:
+    """Write a record that was made elsewhere, as it was made, unless there is one. Raises `Damaged` if it is not the run's."""
     path = path_of(run, folder)
-    record = {"schema": SCHEMA, "config": asdict(run), **body, "environment": environment()}
-    record["sha256"] = _checksum(record)
+    _of(run, parse(text, path), path)
+    with contextlib.suppress(FileExistsError):
+        _write(path, text)
+    return path
+
+
+def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     try:
         with open(partial, "w") as file:
-            json.dump(record, file)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.link(partial, path)  # unlike a rename, a link never replaces a record that another process wrote meanwhile
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}, while writing a record; all earlier ones are whole", str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
     return path
 
 
 def load(path: str | Path) -> dict:
-    """A record as written. Raises RecordError if it is torn, or no record of this project."""
-    path = Path(path)
+    """A record as written. Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a newer version."""
+    return parse(Path(path).read_text(errors="replace"), path)
+
+
+def parse(text: str, path: str | Path) -> dict:
+    """The record that ``path`` holds as ``text``; raises as `load` does."""
     try:
-        record = json.loads(path.read_text())
-        whole = record["sha256"] == _checksum({k: v for k, v in record.items() if k != "sha256"})
+        record = json.loads(text)
+        first, _, rest = text.partition("\n")
+        if "schema" in record:  # 1: one line, with a checksum of the parsed content
+            schema, whole = record["schema"], record["sha256"] == _checksum({k: v for k, v in record.items() if k != "sha256"})
+        else:
+            digest = hashlib.sha256(("\n" + rest).encode()).hexdigest()
+            schema, whole = record["head"]["schema"], first == f'{{"sha256": "{digest}",'
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path} is no whole record ({type(error).__name__}: {error}); move it away to run it again") from None
+        raise Damaged(f"{path} is no whole record ({type(error).__name__}: {error})") from None
     if not whole:
-        raise RecordError(f"{path} does not match its own checksum: torn or edited; move it away to run it again")
-    if record["schema"] != SCHEMA:
-        raise RecordError(f"{path} has record schema {record['schema']}, this version reads {SCHEMA}; use the version that wrote it")
+        raise Damaged(f"{path} does not match its own checksum: torn or edited")
+    if schema not in (1, SCHEMA):
+        raise RecordError(f"{path} has record schema {schema}, this version reads up to {SCHEMA}; use the version that wrote it")
     return record
 
 
 def load_run(run: Run, folder: str | Path) -> dict | None:
-    """The record of a run, or None. Raises RecordError if the file found is of another configuration."""
+    """The record of a run, or None. Raises `Damaged` if the file found is torn, foreign or of another configuration."""
     path = path_of(run, folder)
-    if not path.exists():
+    try:
+        record = load(path)
+    except FileNotFoundError:
         return None
-    record = load(path)
-    record["config"] = DEFAULTS | record["config"]  # a field that came later had its default then
-    if record["config"] != asdict(run):
-        differ = {k: (record["config"].get(k), v) for k, v in asdict(run).items() if record["config"].get(k) != v}
-        raise RecordError(f"{path} is of another configuration; (recorded, wanted): {differ}; move it away to run it again")
+    return _of(run, record, path)
+
+
+def _of(run: Run, record: dict, path: Path) -> dict:
+    """The record, if it is the run's."""
+    config = record["config"] = DEFAULTS | record["config"]  # a field that came later had its default then
+    wanted = _config(run)
+    if config != wanted:
+        differ = {k: (config.get(k), v) for k, v in wanted.items() if config.get(k) != v}
+        raise Damaged(f"{path} is of another configuration; (recorded, wanted): {differ}")
     return record
 
 
+def load_whole(run: Run, folder: str | Path) -> dict | None:
+    """The record of a run, or None; also None where something else stands in its place."""
+    try:
+        return load_run(run, folder)
+    except Damaged:
+        return None
+
+
+def is_recorded(run: Run, folder: str | Path) -> bool:
+    """Whether the run has a whole record."""
+    return load_whole(run, folder) is not None
+
+
 def missing(runs, folder: str | Path) -> list[Run]:
-    """The runs that have no record yet, in order. A failed run has one; move it away to try again."""
-    return [run for run in runs if load_run(run, folder) is None]
+    """The runs that have no whole record yet, in order. A failed run has one; see `retry`."""
+    return [run for run in runs if not is_recorded(run, folder)]
+
+
+def set_aside(path: str | Path, folder: str | Path) -> Path:
+    """Move a file of the records' ``folder`` to ``set-aside`` beside that folder; returns where it is now. Nothing is deleted."""
+    path, folder = Path(path), Path(folder)
+    target = folder.parent / ASIDE / path.relative_to(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while target.exists():
+        target = target.with_name(target.name + "~")
+    path.rename(target)
+    return target
+
+
+def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
+    """Set aside what stands in the place of the runs' records and is none; with ``failed``, failed runs' records, too.
+
+    Returns a line for each file. Raises RecordError for records from a newer version of this project.
+    """
+    lines = []
+    for run in runs:
+        try:
+            record = load_run(run, folder)
+            why = "it failed, and is to be tried again" if failed and record and record["status"] == "failed" else None
+        except Damaged as error:
+            why = str(error)
+        if why:
+            lines.append(f"set aside as {set_aside(path_of(run, folder), folder)}: {why}")
+    return lines
+
+
+def refuse_other_protocols(runs, folder: str | Path) -> None:
+    """Raise RecordError if the folder has records in the same place of the grid (architecture, data set, case, seed) as
+    one of these runs, but of another configuration: a profile that was changed half-way would mix two experiments."""
+    wanted = {str(run).rpartition("-")[0]: run for run in runs}
+    own = {str(run) for run in runs}
+    found = [(name, path) for path in Path(folder).glob("*/*.json") if (name := f"{path.parent.name}/{path.stem}") not in own
+             and name.rpartition("-")[0] in wanted]  # fmt: skip
+    for name, path in found:
+        try:
+            config = DEFAULTS | load(path)["config"]
+        except RecordError:
+            continue
+        run = wanted[name.rpartition("-")[0]]
+        differ = ", ".join(f"{k} was {config.get(k)!r}, is {v!r}" for k, v in _config(run).items() if config.get(k) != v)
+        raise RecordError(f"{folder} has {len(found)} records of another protocol, such as {path.name}: {differ}. Choose another "
+                          f"results folder (results=, make RESULTS=...), or move these records away")  # fmt: skip
 
 
 def load_runs(runs, folder: str | Path) -> list[dict]:
@@ -119,13 +224,17 @@ def frame(records: list[dict]) -> pd.DataFrame:
     """One row a record: the configuration's fields, status, the metrics (NaN for a failed run) and seconds."""
     rows = []
     for record in records:
-        case = record["config"]["case"]
-        parts = Case.parse(case) if "+" not in case else Case()
+        parts = _parts(record["config"]["case"])
         rows.append(record["config"] | {"method": parts.method, "fraction": parts.fraction, "status": record["status"],
                     "message": record.get("message", ""), "seconds": record["seconds"]}
                     | record.get("metrics", {}))  # fmt: skip
     columns = ["architecture", "dataset", "case", "seed", "status", "accuracy", "best_accuracy", "epochs", "best_epoch", "seconds"]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+@lru_cache
+def _parts(case: str) -> Case:
+    return Case.parse(case) if "+" not in case else Case()
 
 
 def histories(records: list[dict]) -> pd.DataFrame:
@@ -155,6 +264,7 @@ def environment() -> dict:
 
     return {
         "commit": git("rev-parse", "HEAD"),
+        "source": source(),
         "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -174,6 +284,10 @@ def machine() -> str:
         name = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
+
+
+def _config(run: Run) -> dict:
+    return {name: getattr(run, name) for name in NAMES}  # asdict copies deeply, which takes ten times as long
 
 
 def _checksum(record: dict) -> str:

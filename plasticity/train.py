@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from . import data as data_sets
 from . import fetch, interventions, models
 from .augment import AUGMENTATIONS
+from .checkpoints import Checkpoint
 from .config import SOURCES, Run, source_run
 from .offline import installed
 
@@ -40,8 +41,9 @@ class Fitted:
     history: list[dict[str, float]]
     resets: list[dict]  # rows of the intervention, for reinit one a tensor: name, kind, size, reset
     histogram: list[int]  # counts of all parameters of the last weights between HISTOGRAM_EDGES
-    seconds: float
+    seconds: float  # in all the processes that worked at it
     inputs: dict[str, str | None] = field(default_factory=dict)  # SHA-256 of the data and the weights it began from
+    resumed: list[int] = field(default_factory=list)  # epochs after which it was taken up again
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -56,6 +58,7 @@ def fit(
     device: str = "auto",
     weights: str | Path | None = None,
     intervention: interventions.Intervention | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train one run: build, load pretrained weights, intervene, fine-tune with early stopping, test.
 
@@ -68,6 +71,8 @@ def fit(
         device: "cpu", "cuda" or "auto".
         weights: a state dict file to begin from, instead of the one that ``run.weights`` names.
         intervention: what acts on the network, instead of what ``run.case`` names.
+        checkpoint: where the state after each epoch goes, and where an interrupted run is taken up: on the CPU to the same
+            result bit for bit, on the same machine with the same number of threads. Its owner removes it.
 
     Raises:
         Diverged: the loss became NaN, infinite or huge. FileNotFoundError, ValueError: data or weights missing or wrong.
@@ -93,10 +98,21 @@ def fit(
 
     resets = method.prepare(model, interventions.Start(run, generator(run.seed, "reinit"), optimizer, gradients))
     network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
-    history, best, best_state = [], None, None
+    history, best, best_state, earlier = [], None, None, 0.0
+    state = checkpoint.load(inputs) if checkpoint else None
     with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
         torch.manual_seed(generator(run.seed, "dropout").initial_seed())
-        for epoch in range(1, run.max_epochs + 1):
+        if state:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            method.load_state_dict(state["method"])
+            set_random_states(state["random"], order, draws, device)
+            history, best_state, earlier = state["history"], state["best_state"], state["seconds"]
+            best, step = history[state["best_epoch"] - 1], len(history) * per_epoch
+            predictor = method.evaluated(model)
+        for epoch in range(len(history) + 1, run.max_epochs + 1):
+            if best and run.patience and history[-1]["epoch"] - best["epoch"] >= run.patience:
+                break
             model.train()
             loss_sum = torch.zeros((), device=device)
             items = train[torch.randperm(len(train), generator=order)].to(device)
@@ -126,8 +142,12 @@ def fit(
             if best is None or validation_loss < best["validation_loss"]:
                 best = history[-1]
                 best_state = {name: value.clone() for name, value in predictor.state_dict().items()}
-            elif run.patience and epoch - best["epoch"] >= run.patience:
-                break
+            if checkpoint:
+                checkpoint.save(epoch, {
+                    "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(),
+                    "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
+                    "best_state": best_state, "seconds": earlier + time.perf_counter() - started,
+                })  # fmt: skip
 
     test = data.test.nonzero().flatten()
     last, best_model = history[-1], copy.deepcopy(predictor)
@@ -142,8 +162,31 @@ def fit(
         "best_epoch": best["epoch"],
         "test_items": len(test),
     }
-    seconds = time.perf_counter() - started
-    return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs)
+    seconds = earlier + time.perf_counter() - started
+    resumed = checkpoint.resumed if checkpoint else []
+    return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs, resumed)
+
+
+def require(run: Run, folder: str | Path) -> None:
+    """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
+    data_sets.load(Path(folder), run.dataset)
+    if interventions.build(run.case).pretrained:
+        _read_weights(*weights_file(run.architecture, run.weights, folder))
+
+
+def random_states(order: torch.Generator, draws: torch.Generator, device: torch.device) -> dict[str, Tensor]:
+    """The state of every random stream that training goes on to draw from."""
+    states = {"order": order.get_state(), "draws": draws.get_state(), "cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_states(states: dict[str, Tensor], order: torch.Generator, draws: torch.Generator, device: torch.device) -> None:
+    """Take up the states that ``random_states`` gave."""
+    order.set_state(states["order"])
+    draws.set_state(states["draws"])
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str | None]:
@@ -199,7 +242,7 @@ def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
 
 
 def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
-    """Train an architecture on a source task of the miniature world, unless that is done; returns its log.
+    """Train an architecture on a source task of the miniature world, unless that is done; returns its log. Resumes if killed.
 
     The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their content's
     key, so that another recipe or another source task never passes for this one.
@@ -209,16 +252,17 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
         raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
     path = _source_weights(source, folder)
     log = path.with_suffix(".json")
-    if not log.is_file():
-        fitted = fit(source, folder, device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        torch.save(fitted.model.state_dict(), partial)
-        partial.rename(path)
-        entry = {"config": asdict(source), "metrics": fitted.metrics, "history": fitted.history,
-                 "seconds": fitted.seconds, "sha256": models.file_sha256(path)}  # fmt: skip
-        partial.write_text(json.dumps(entry))
-        partial.rename(log)
+    with Checkpoint(path.with_suffix(".running")) as checkpoint:
+        if not log.is_file():
+            fitted = fit(source, folder, device, checkpoint=checkpoint)
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            torch.save(fitted.model.state_dict(), partial)
+            partial.rename(path)
+            entry = {"config": asdict(source), "metrics": fitted.metrics, "history": fitted.history,
+                     "seconds": fitted.seconds, "sha256": models.file_sha256(path)}  # fmt: skip
+            partial.write_text(json.dumps(entry))
+            partial.rename(log)
+        checkpoint.remove()
     return json.loads(log.read_text())
 
 

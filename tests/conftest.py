@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("PLASTICITY_OFFLINE", "1")  # no test downloads anything from elsewhere
 
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -49,3 +51,15 @@ def tiny_run():
         return config.Run(architecture, "photos", case, seed, weights="source", **fields)
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte, which can really be filled."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
