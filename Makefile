@@ -1,6 +1,7 @@
 # The whole paper in one command: `make reproduce`. `make help` lists the rest.
 PROFILE ?= mini
 WORKERS ?= 2
+ENGINE ?= local
 RESULTS ?= results/$(PROFILE)
 DATA ?= data
 
@@ -19,12 +20,12 @@ READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper plan test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper plan status doctor test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (plasticity/config.py), WORKERS=$(WORKERS), RESULTS=$(RESULTS), DATA=$(DATA)"
+	@echo "  variables: PROFILE=$(PROFILE) (plasticity/config.py), WORKERS=$(WORKERS), ENGINE=$(ENGINE), RESULTS=$(RESULTS), DATA=$(DATA)"
 
 reproduce: $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
@@ -45,7 +46,13 @@ $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
 
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
-	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS)
+	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)
+
+status: | $(INSTALLED)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
+	@$(PYTHON) -m plasticity status $(PROFILE) --results $(RESULTS)
+
+doctor: | $(INSTALLED)  ## What is installed, which device, data and weights are there, and what to do next
+	@$(PYTHON) -m plasticity doctor $(PROFILE) --results $(RESULTS) --data $(DATA)
 
 test: | $(INSTALLED)  ## All tests, the notebooks included
 	$(PYTHON) -m pytest
@@ -76,5 +83,5 @@ clean-notebooks:  ## Remove the executed notebooks, so that the next `make repro
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
-	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,test]"
+	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,test]"
 	@touch $@

@@ -5,8 +5,24 @@ Before fine-tuning a pretrained network, re-initialise its smallest-magnitude fe
 fine-tune slightly better or faster. Read ``reinit`` for the method, ``train.fit`` for the protocol.
 """
 
-from .config import Profile, Run, get_profile, grid
-from .reinit import Case, reinitialize
-from .train import fit
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import Profile, Run, get_profile, grid
+    from .reinit import Case, reinitialize
+    from .train import fit
 
 __all__ = ["Case", "Profile", "Run", "fit", "get_profile", "grid", "reinitialize"]
+ROOM = {"Case": "reinit", "reinitialize": "reinit", "fit": "train"}  # the other names live in config
+
+
+def __getattr__(name: str):
+    """The public names, imported when first asked for: `python -m plasticity status` must not wait seconds for PyTorch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'plasticity' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(import_module(f".{ROOM.get(name, 'config')}", __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

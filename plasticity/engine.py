@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from . import data as data_sets
-from . import identity, models, records, train
+from . import identity, models, records, status, train
 from .checkpoints import Checkpoint
-from .config import SOURCES, Profile, Run
+from .config import SOURCES, Profile, Run, grid
 from .progress import Progress
 from .workers import Busy, Here, Lost, Processes, Raised, Unready
 
@@ -122,6 +122,7 @@ def prepare(profile: Profile, place: Place) -> pd.DataFrame:
 
     Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
+    status.remember(place.results, profile.name, profile.repeats, profile.reading, grid(profile))
     for name in profile.all_datasets:
         data_sets.prepare(place.data, name, complete=profile.complete)
     if profile.weights not in SOURCES:

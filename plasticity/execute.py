@@ -5,12 +5,26 @@
 
 import argparse
 import ast
+import glob
 import os
+import platform
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+
+GRACE = 10.0  # seconds that a cell gets to leave what it is doing when it is interrupted
+RECORDED = "what is recorded stays: start again to go on"
+REFUSED = (ValueError, NoSuchKernel, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def parameters_of(notebook: str | Path) -> dict:
@@ -43,24 +57,136 @@ def parse(values: dict[str, str], defaults: dict) -> dict:
 
 
 def execute(notebook: str | Path, target: str | Path, parameters: dict | None = None, log: bool = True) -> Path:
-    """Run a notebook into ``target``, which appears only when every cell has run; else ``*.partial.ipynb`` keeps the traceback.
+    """Run a notebook into ``target``, which appears only when every cell has run; else `partial` keeps the traceback.
 
     ``parameters`` are values, checked against the notebook's own. Raises ValueError for a wrong parameter,
-    papermill.PapermillExecutionError for a failing cell.
+    papermill.PapermillExecutionError for a failing cell (its ``ename`` is DeadKernelError where the kernel died in it),
+    OSError where the notebook can't be written; KeyboardInterrupt, or SystemExit for SIGTERM, when the kernel has been stopped.
     """
     target = Path(target)
     defaults = parameters_of(notebook)
     values = parse({name: value if isinstance(value, str) else repr(value) for name, value in (parameters or {}).items()}, defaults)
-    partial = target.with_suffix(".partial.ipynb")
     target.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(notebook, partial, values, log_output=log, stdout_file=sys.stdout if log else None,
-                               progress_bar=False, cwd=Path.cwd())  # fmt: skip
-    os.replace(partial, target)
+    private = _private(target)
+    try:
+        with Interrupts() as interrupts:
+            book = papermill.execute_notebook(notebook, private, values, engine_name="strict", progress_bar=False, cwd=Path.cwd(),
+                                              stdout_file=sys.stdout if log else None, stderr_file=sys.stderr if log else None,
+                                              autosave_cell_every=0, interrupts=interrupts, target=str(target))  # fmt: skip
+            if book.metadata.papermill.exception:  # papermill lets sys.exit(0) pass
+                raise RuntimeError("a cell called sys.exit: the cells after it did not run")
+    except OSError:
+        private.unlink(missing_ok=True)  # what is in it may be cut off anywhere
+        raise
+    except BaseException:
+        if private.exists():
+            os.replace(private, partial(target))
+        raise
+    os.replace(private, target)
+    partial(target).unlink(missing_ok=True)
     return target
 
 
+def partial(target: str | Path) -> Path:
+    """Where a notebook that did not run to its end is kept, with the traceback in it."""
+    return Path(target).with_suffix(".partial.ipynb")
+
+
+def _private(target: Path) -> Path:
+    """This process's own name for the unfinished notebook; those of processes that were killed on this machine are removed."""
+    start, end = f".{target.stem}.{platform.node()}-", ".partial.ipynb"
+    for path in target.parent.glob(glob.escape(start) + "*" + end):
+        pid = path.name.removeprefix(start).removesuffix(end)
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            path.unlink(missing_ok=True)
+    return target.parent / f"{start}{os.getpid()}{end}"
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM while a notebook runs: the first interrupts its cell; a second one, or `GRACE`, kills its kernel."""
+
+    def __init__(self):
+        self.received = self.kernel = None
+        self.running = False  # whether a cell has begun
+        self.timer = threading.Timer(GRACE, lambda: self.send(signal.SIGKILL))
+        self.timer.daemon = True
+        self.former = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as it is for what a script starts with &
+                    self.former[number] = signal.signal(number, self.handle)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.timer.cancel()
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        if self.received and not isinstance(error, OSError):
+            raise KeyboardInterrupt if self.received == signal.SIGINT else SystemExit(128 + self.received)
+
+    def handle(self, number, frame):
+        """A signal has come. A kernel that has not begun has nothing to leave in order."""
+        self.send(signal.SIGINT if self.running and not self.received else signal.SIGKILL)
+        if not self.received:
+            self.received = number
+            self.timer.start()
+
+    def send(self, number):
+        """Signal the kernel and all that it has started: a session of its own, which a terminal's Ctrl-C does not reach."""
+        if self.kernel and self.kernel.provisioner and self.kernel.provisioner.pgid:
+            with suppress(ProcessLookupError):
+                os.killpg(self.kernel.provisioner.pgid, number)
+
+    def before_cell(self, cell, cell_index):
+        """Let no further cell run after a signal, even if the one that it interrupted took no notice. nbclient calls this."""
+        self.running = True
+        if self.received:
+            cell.outputs.append(_error("KeyboardInterrupt", "before this cell ran"))
+            raise CellExecutionError("", "KeyboardInterrupt", "before this cell ran")
+
+
+class Engine(NBClientEngine):
+    """papermill's own, in which `Interrupts` reach the kernel, and a kernel's death is an error of the cell that ran."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, interrupts, target, stdout_file, stderr_file, **_):
+        """Run all cells; ``nb_man.nb`` then says what came of them. papermill calls this."""
+        client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stdout_file=stdout_file, stderr_file=stderr_file,
+                                         on_cell_execute=interrupts.before_cell)  # fmt: skip
+        interrupts.kernel = client.create_kernel_manager()
+        nb_man.nb.metadata.papermill["output_path"] = target
+        try:
+            client.execute()
+        except DeadKernelError:
+            interrupts.send(signal.SIGTERM)  # its worker processes, which it can't end any more
+            cell = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and cell.metadata.papermill.start_time][-1]
+            cell.execution_count = client.code_cells_executed  # the kernel did not live to tell
+            died = _error("DeadKernelError", "the kernel died while it ran this cell (killed, or out of memory?)")
+            stopped = _error("KeyboardInterrupt", "the kernel was killed, because this cell did not stop at the first interrupt")
+            cell.outputs.append(stopped if interrupts.received else died)
+            nb_man.cell_exception(cell)
+
+
+def _error(name: str, value: str):
+    """The output of a cell that raised this."""
+    return nbformat.v4.new_output("error", ename=name, evalue=value, traceback=[f"{name}: {value}"])
+
+
+papermill_engines.register("strict", Engine)
+
+
+def _what_failed(error: papermill.PapermillExecutionError) -> str:
+    """One line on the cell, by the number that it has in the partial notebook."""
+    if error.ename == "DeadKernelError":
+        return f"its kernel died in cell {error.exec_count} (killed, or out of memory?); {RECORDED}"
+    return f"cell {error.exec_count} failed: {error.ename}: {next(iter(error.evalue.splitlines()), '')}"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: exit 0 when done, 2 for a wrong parameter or file, 1 for a failing cell."""
+    """The command line. Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the kernel died, or the disk is
+    full; 130: interrupted (143: by SIGTERM)."""
     parser = argparse.ArgumentParser(prog="python -m plasticity.execute", description=__doc__.splitlines()[0])
     parser.add_argument("notebook")
     parser.add_argument("target")
@@ -68,13 +194,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(f"wrote {execute(options.notebook, options.target, dict(options.parameter))}")
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 0
+    except REFUSED as error:
+        line, code = f"error: {error}", 2
+    except OSError as error:
+        line, code = f"error: {options.target} was not written: {error.strerror or error}; {RECORDED} when that is mended", 1
     except papermill.PapermillExecutionError as error:
-        print(f"error: {options.notebook}: a cell failed: {error.ename}: {error.evalue}", file=sys.stderr)
-        return 1
-    return 0
+        line, code = f"error: {options.notebook}: {_what_failed(error)}; see {partial(options.target)}", 1
+    except RuntimeError as error:
+        line, code = f"error: {options.notebook}: {error}", 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        line, code = "interrupted: what is recorded stays; start again to go on", getattr(stop, "code", 130)
+    print(line, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import torchvision
 from .config import Run
 from .identity import source
 from .reinit import Case
+from .status import is_whole
 from .train import Fitted
 
 SCHEMA = 2
@@ -106,12 +107,10 @@ def parse(text: str, path: str | Path) -> dict:
     """The record that ``path`` holds as ``text``; raises as `load` does."""
     try:
         record = json.loads(text)
-        first, _, rest = text.partition("\n")
         if "schema" in record:  # 1: one line, with a checksum of the parsed content
             schema, whole = record["schema"], record["sha256"] == _checksum({k: v for k, v in record.items() if k != "sha256"})
         else:
-            digest = hashlib.sha256(("\n" + rest).encode()).hexdigest()
-            schema, whole = record["head"]["schema"], first == f'{{"sha256": "{digest}",'
+            schema, whole = record["head"]["schema"], is_whole(text.encode())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} is no whole record ({type(error).__name__}: {error})") from None
     if not whole:
