@@ -55,11 +55,19 @@ def tiny_run():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of one megabyte, which can really be filled."""
+    """A file system of four megabytes, which can really be filled."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("needs the right to mount a small tmpfs")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder, leave=0):
+    """Fill a disk up to some bytes, with a file to delete."""
+    room = os.statvfs(folder)
+    filler = folder / "filler"
+    filler.write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
+    return filler

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from conftest import fill
 from torch import nn
 
 from plasticity import checkpoints, identity, interventions, train
@@ -211,11 +212,11 @@ def test_a_full_disk_keeps_the_state_before(small_disk):
     state = {"weights": torch.randn(100_000)}
     with Checkpoint(small_disk / "state") as checkpoint:
         checkpoint.save(1, state)
-        (small_disk / "filler").write_bytes(bytes(300_000))
+        filler = fill(small_disk, leave=200_000)
         with pytest.raises(OSError, match="No space left on device, while writing a checkpoint; the one before is whole"):
             checkpoint.save(2, {"weights": torch.randn(100_000)})
         assert torch.equal(checkpoint.load({})["weights"], state["weights"]) and checkpoint.resumed == [1]
-        (small_disk / "filler").unlink()
+        filler.unlink()
         checkpoint.save(2, state)
         checkpoint.load({})
     assert checkpoint.resumed == [1, 2]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import fill
 
 from plasticity import records, train
 
@@ -117,17 +118,12 @@ def test_a_record_made_elsewhere_is_adopted_as_it_is(fitted, tiny_run, tmp_path)
 
 def test_a_full_disk_leaves_no_half_record(fitted, small_disk):
     kept = records.save(fitted.run, records.from_fitted(fitted), small_disk / "runs")
-    (small_disk / "filler").write_bytes(bytes(free(small_disk)))
+    filler = fill(small_disk)
     with pytest.raises(OSError, match="No space left on device, while writing a record; all earlier ones are whole"):
         records.save(replace(fitted.run, seed=1), records.from_fitted(fitted), small_disk / "runs")
     assert list(kept.parent.iterdir()) == [kept] and records.load(kept)
-    (small_disk / "filler").unlink()
+    filler.unlink()
     records.save(replace(fitted.run, seed=1), records.from_fitted(fitted), small_disk / "runs")
-
-
-def free(folder):
-    room = os.statvfs(folder)
-    return room.f_bavail * room.f_frsize
 
 
 def test_a_future_schema_is_refused(fitted, tmp_path):
