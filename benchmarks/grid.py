@@ -29,7 +29,7 @@ import psutil
 from plasticity import config, engine, records, train
 from plasticity.checkpoints import Checkpoint
 from plasticity.progress import Progress
-from plasticity.workers import Here, Processes
+from plasticity.workers import Here, Processes, carry_out
 
 PROFILE = config.get_profile("mini")
 MINI = config.grid(PROFILE)
@@ -70,7 +70,7 @@ def overhead(options, folder):
             place, done = engine.Place(options.data, str(folder / f"{name} {number}")), []
             with make() as pool, contextlib.redirect_stdout(io.StringIO()):
                 progress = Progress({run: (run.architecture, run.dataset) for run in MANY[:420]})
-                for run, outcome in engine.carry_out(at_once, {run: (run, place, fitted) for run in MANY[:420]}, pool):
+                for run, outcome in carry_out(at_once, {run: (run, place, fitted) for run in MANY[:420]}, pool):
                     progress.step(run, outcome.line, outcome.seconds, pool.at_once)
                     done.append(time.perf_counter())
             values.append(1000 * (done[-1] - done[19]) / 400)  # the first ones see the workers start
@@ -123,7 +123,7 @@ def memory(options, folder):
     fitted, place, pool = one_fitted(options.data), engine.Place(options.data, str(folder / "memory")), Processes(2)
     progress, size, seen = Progress({run: (run.architecture, run.dataset) for run in MANY}), psutil.Process().memory_info, {}
     with pool, contextlib.redirect_stdout(io.StringIO()):
-        for run, outcome in engine.carry_out(at_once, {run: (run, place, fitted) for run in MANY}, pool):
+        for run, outcome in carry_out(at_once, {run: (run, place, fitted) for run in MANY}, pool):
             progress.step(run, outcome.line, outcome.seconds, pool.at_once)
             if progress.done in (100, 1_000, 2_500, 5_000, 7_500, 10_000):
                 seen[progress.done] = size().rss / 1e6

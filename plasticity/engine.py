@@ -1,11 +1,8 @@
 """Run many, in local worker processes or on a Dask cluster. The records on disk are the only truth about what is done."""
 
 import contextlib
-import errno
-import os
 import time
-import uuid
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,75 +13,9 @@ from . import data as data_sets
 from . import identity, models, records, status, train
 from .checkpoints import Checkpoint
 from .config import SOURCES, Profile, Run, grid
+from .place import Place, data_folder, marked, origin
 from .progress import Progress
-from .workers import Busy, Here, Lost, Processes, Raised, Unready
-
-LOSSES = 20  # workers that may die under one run, until its death is taken for the run's doing
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where runs read and write, and what does them.
-
-    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local processes;
-    device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its
-    scheduler file (*.json), or "dask" for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in
-    ``results`` by which a worker elsewhere can tell that it sees the same folder. Relative folders count from the project's
-    root, also for a kernel in ``notebooks/``.
-    """
-
-    data: str
-    results: str
-    workers: int = 2
-    device: str = "auto"
-    engine: str = "local"
-    token: str = ""
-
-    def __post_init__(self):
-        if not isinstance(self.workers, int) or self.workers < 1:
-            raise ValueError(f"workers={self.workers!r} must be an integer of at least 1")
-        train.pick_device(self.device)
-        object.__setattr__(self, "engine", _engine(self.engine))
-        root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
-        object.__setattr__(self, "data", str(root / self.data))
-        object.__setattr__(self, "results", str(root / self.results))
-        writable(self.results)
-
-    @property
-    def runs(self) -> Path:
-        """The folder of the records."""
-        return Path(self.results) / "runs"
-
-    def checkpoint(self, run: Run) -> Checkpoint:
-        """Where the state of a run in progress is."""
-        return Checkpoint(Path(self.results) / "running" / str(run))
-
-
-def _engine(name: str) -> str:
-    if name == "dask":
-        if "DASK_SCHEDULER_ADDRESS" not in os.environ:
-            raise ValueError("engine='dask' needs the scheduler's address in DASK_SCHEDULER_ADDRESS; or give it as the engine")
-        return os.environ["DASK_SCHEDULER_ADDRESS"]
-    if name != "local" and "://" not in name and not name.endswith(".json"):
-        raise ValueError(f"engine={name!r} is unknown; allowed: 'local', 'dask', a scheduler's address such as "
-                         f"'tcp://host:8786', or its scheduler file (*.json)")  # fmt: skip
-    return name
-
-
-def writable(folder: str | Path) -> Path:
-    """Make the folder if need be. Raises PermissionError, naming it, before anything is spent, if it can't be written."""
-    folder = Path(folder)
-    probe = folder / f".writable-{uuid.uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(bytes(4096))  # an empty file finds room on a full disk
-    except OSError as error:
-        todo = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another with results="
-        raise PermissionError(f"results folder {folder} cannot be written ({error.strerror}); {todo}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
-    return folder
+from .workers import Busy, Here, Processes, Raised, Unready, carry_out
 
 
 def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame:
@@ -230,20 +161,6 @@ def in_turn(runs: list[Run]) -> list[Run]:
     return [run for _, run in sorted(places, key=lambda item: item[0])]
 
 
-@contextlib.contextmanager
-def marked(place: Place):
-    """The place, for a cluster with a file in its results by which workers see whether they share the folder."""
-    if place.engine == "local":
-        yield place
-        return
-    token = Path(place.results) / f".shared-{uuid.uuid4().hex}"
-    token.touch()
-    try:
-        yield replace(place, token=token.name)
-    finally:
-        token.unlink(missing_ok=True)
-
-
 def pool(place: Place, runs=()):
     """What does the work: this process, local ones, or a cluster whose workers must agree with this process about ``runs``."""
     if place.engine == "local":
@@ -254,58 +171,6 @@ def pool(place: Place, runs=()):
     return Cluster(place.engine, origin, (place, inputs))
 
 
-def origin(place: Place, inputs: list[tuple[str, str, str]]) -> dict[str, str]:
-    """What must be the same wherever the runs of one grid are done: the source, PyTorch, the data and the weights."""
-    folder = data_folder(place)
-    facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
-    for dataset, architecture, weights in inputs:
-        facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
-        path, sha256 = train.weights_file(architecture, weights, folder)
-        facts[f"weights {path.name}"] = sha256 or models.file_sha256(path)
-    return facts
-
-
-def data_folder(place: Place) -> Path:
-    """The place's data folder; on a machine that has it elsewhere, what PLASTICITY_DATA says."""
-    return Path(os.environ.get("PLASTICITY_DATA", place.data))
-
-
-def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
-    """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `Raised`.
-
-    A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front, and never
-    at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as the disk is full.
-    """
-    waiting, tries, losses, busy = deque(jobs), Counter(), Counter(), 0
-    while waiting or workers.running:
-        while waiting and workers.free:
-            key = waiting.popleft()
-            workers.start(key, function, *jobs[key])
-        key, outcome = workers.next()
-        kind = outcome.kind if isinstance(outcome, Raised) else ""
-        if isinstance(outcome, Lost) and losses[key] + 1 < LOSSES:
-            losses[key] += 1
-            say(f"{key}: {outcome.why}; it goes on from its last epoch")
-            waiting.appendleft(key)
-        elif isinstance(outcome, Lost):
-            yield key, Raised("place", f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)")
-        elif kind == "disk":
-            raise OSError(f"{outcome.message}. Free some space and start again: what is recorded is whole, and runs go on from "
-                          f"their last checkpoint")  # fmt: skip
-        elif kind == "busy":
-            waiting.append(key)
-            busy += 1
-            if busy > len(waiting):  # all that is left is in other hands
-                time.sleep(1)
-        elif kind == "job" and tries[key] < retries:
-            tries[key] += 1
-            say(f"{key} failed ({outcome.message}); try {tries[key] + 1} of {retries + 1}")
-            waiting.append(key)
-        else:
-            busy = 0
-            yield key, outcome
-
-
 def perform(run: Run, place: Place) -> Done:
     """Do one run, or go on with it, and record it.
 
@@ -314,9 +179,10 @@ def perform(run: Run, place: Place) -> Done:
     """
     started, folder = time.perf_counter(), data_folder(place)
     shared = not place.token or (Path(place.results) / place.token).exists()
-    if not shared:
-        place = replace(place, results=str(folder / "elsewhere" / identity.source()), token="")
     try:
+        train.pick_device(place.device)
+        if not shared:
+            place = replace(place, results=str(folder / "elsewhere" / identity.source()), token="")
         train.require(run, folder)
     except (OSError, ValueError) as error:
         raise Unready(str(error)) from error

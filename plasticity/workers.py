@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter, deque
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 import torch
 
 GRACE = 3.0  # seconds that workers get to leave what they are doing when the grid is interrupted
+LOSSES = 20  # workers that may die under one job, until their death is taken for the job's doing
 STILLBORN = 10  # workers that die in a row before they are ready, until that is taken for a fault of the installation
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -62,6 +64,44 @@ def attempt(function, *arguments):
         else:
             kind = "place" if isinstance(error, (Unready, OSError, MemoryError, torch.OutOfMemoryError)) else "job"
         return Raised(kind, f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - started)
+
+
+def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
+    """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `Raised`.
+
+    A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front, and never
+    at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as the disk is full.
+    """
+    waiting, tries, losses, busy, said = deque(jobs), Counter(), Counter(), 0, ""
+    while waiting or workers.running:
+        while waiting and workers.free:
+            key = waiting.popleft()
+            workers.start(key, function, *jobs[key])
+        key, outcome = workers.next()
+        kind = outcome.kind if isinstance(outcome, Raised) else ""
+        if isinstance(outcome, Lost) and losses[key] + 1 < LOSSES:
+            losses[key] += 1
+            if outcome.why != said:  # a scheduler takes all jobs with it
+                say(f"{key}: {outcome.why}; it goes on from its last epoch")
+            said = outcome.why
+            waiting.appendleft(key)
+        elif isinstance(outcome, Lost):
+            yield key, Raised("place", f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)")
+        elif kind == "disk":
+            raise OSError(f"{outcome.message}. Free some space and start again: what is recorded is whole, and runs go on from "
+                          f"their last checkpoint")  # fmt: skip
+        elif kind == "busy":
+            waiting.append(key)
+            busy += 1
+            if busy > len(waiting):  # all that is left is in other hands
+                time.sleep(1)
+        elif kind == "job" and tries[key] < retries:
+            tries[key] += 1
+            say(f"{key} failed ({outcome.message}); try {tries[key] + 1} of {retries + 1}")
+            waiting.append(key)
+        else:
+            busy = 0
+            yield key, outcome
 
 
 class Here:

@@ -12,13 +12,13 @@ import psutil
 import pytest
 import torch
 
-from plasticity import engine, workers
+from plasticity import workers
 from plasticity.workers import Busy, Here, Lost, Processes, Raised, Unready, attempt
 
 
 def done(function, jobs, pool, **more):
     with pool:
-        return dict(engine.carry_out(function, jobs, pool, **more))
+        return dict(workers.carry_out(function, jobs, pool, **more))
 
 
 def double(number):
@@ -76,7 +76,7 @@ def test_a_worker_that_dies_is_replaced_and_its_job_done(tmp_path, capsys):
 
 
 def test_a_job_that_kills_every_worker_is_given_up_and_is_no_failure(monkeypatch):
-    monkeypatch.setattr(engine, "LOSSES", 3)
+    monkeypatch.setattr(workers, "LOSSES", 3)
     outcome = done(die, {0: (0,)}, Processes(2), retries=5)[0]
     assert outcome.kind == "place" and "3 workers died under it; the last worker process ended with exit code 3" in outcome.message
 
@@ -158,7 +158,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import test_workers
-from plasticity import engine, workers
+from plasticity import workers
 if __name__ == "__main__":
     pool = workers.Processes(2)
     with pool:
@@ -199,14 +199,14 @@ def ended(family, seconds):
 def test_workers_end_when_the_parent_is_killed(napping):
     process, family = napping
     process.kill()
-    assert ended(family, 3)
+    assert ended(family, 6)
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_within_a_few_seconds(napping):
     process, family = napping
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(5) != 0 and ended(family, 2)
+    assert process.wait(5) != 0 and ended(family, 6)
     assert process.stderr.read().strip().endswith("KeyboardInterrupt")
 
 
