@@ -13,7 +13,7 @@ from plasticity import Profile, Run, config, get_profile, grid
 
 ROOMS = ("identity", "reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data",
          "prepare", "augment", "config", "workers", "checkpoints", "train", "place", "status", "records", "progress", "cluster",
-         "engine", "execute", "paper", "stats", "plan", "figures", "doctor", "__main__")  # fmt: skip
+         "engine", "kernel", "execute", "paper", "stats", "plan", "figures", "doctor", "__main__")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
 

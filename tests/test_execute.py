@@ -15,7 +15,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from plasticity import execute
+from plasticity import execute, kernel
 
 SLOW = pytest.mark.slow
 DEFAULTS = {"profile": "mini", "repeats": 0, "lr": 0.1, "flag": True}
@@ -177,9 +177,9 @@ except KeyboardInterrupt:
     {then}"""
 
 
-def start(source, target, *more, command=("-P", execute.__file__)):
-    """The command in a session of its own. By the file: importing the package takes seconds, which are torch's."""
-    command = [sys.executable, *command, source, target, *more]
+def start(source, target, *more):
+    """The command in a session of its own."""
+    command = [sys.executable, "-m", "plasticity.execute", source, target, *more]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
@@ -220,7 +220,7 @@ def signals_when(*pairs):
 @SLOW
 def test_ctrl_c_in_a_terminal(tmp_path, out):
     source, before = notebook(tmp_path / "a.ipynb", waits(tmp_path), "print('after')"), out.read_bytes()
-    process = start(source, out, command=("-m", "plasticity.execute"))
+    process = start(source, out)
     wait_for(tmp_path / "running")
     kernels = psutil.Process(process.pid).children()
     os.killpg(process.pid, signal.SIGINT)
@@ -257,7 +257,7 @@ def test_ctrl_c_before_the_first_cell(tmp_path, out, capsys):
 @SLOW
 @pytest.mark.parametrize("way", ["a second Ctrl-C", "the end of the grace"])
 def test_a_cell_that_will_not_stop_is_killed(tmp_path, out, capsys, monkeypatch, way):
-    monkeypatch.setattr(execute, "GRACE", 1.0 if way == "the end of the grace" else 60.0)
+    monkeypatch.setattr(kernel, "GRACE", 1.0 if way == "the end of the grace" else 60.0)
     stubborn = waits(tmp_path, "time.sleep(60)")
     files = ["running", "cleaned"] if way == "a second Ctrl-C" else ["running"]
     started = time.monotonic()
