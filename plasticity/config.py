@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 from . import interventions
 from .augment import AUGMENTATIONS
@@ -91,7 +92,7 @@ class Run:
         """The fields that differ from their defaults: a new field with a default leaves old runs' identity alone."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Eight hexadecimal digits that identify this configuration."""
         return hashlib.sha256(json.dumps(self.changed(), sort_keys=True).encode()).hexdigest()[:8]
