@@ -52,7 +52,7 @@ status: | $(INSTALLED)  ## How far a profile is, from another terminal too: done
 	@$(PYTHON) -m plasticity status $(PROFILE) --results $(RESULTS)
 
 doctor: | $(INSTALLED)  ## What is installed, which device, data and weights are there, and what to do next
-	@$(PYTHON) -m plasticity doctor $(PROFILE) --results $(RESULTS) --data $(DATA)
+	@$(PYTHON) -m plasticity doctor $(PROFILE) --results $(RESULTS) --data $(DATA) --engine $(ENGINE)
 
 test: | $(INSTALLED)  ## All tests, the notebooks included
 	$(PYTHON) -m pytest

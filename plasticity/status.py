@@ -104,8 +104,8 @@ def remember(results: str | Path, profile: str, repeats: int, reading: str, runs
         partial.replace(Path(results) / "grid.json")
 
 
-def planned(results: Path, profile: str, repeats: int = 0, reading: str = "") -> list[str]:
-    """The profile's runs, by name. Raises ValueError for an unknown profile."""
+def planned(results: Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True) -> list[str]:
+    """The profile's runs, by name; with ``note``, worked out only once. Raises ValueError for an unknown profile."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads((results / "grid.json").read_text())
         if known["source"] == source() and known["profile"] == profile:
@@ -115,18 +115,19 @@ def planned(results: Path, profile: str, repeats: int = 0, reading: str = "") ->
 
     protocol = config.get_profile(profile, repeats, reading)
     runs = config.grid(protocol)
-    remember(results, profile, protocol.repeats, protocol.reading, runs)
+    if note:
+        remember(results, profile, protocol.repeats, protocol.reading, runs)
     return [str(run) for run in runs]
 
 
-def table(results: str | Path, profile: str, repeats: int = 0, reading: str = "") -> tuple[list[dict], dict]:
+def table(results: str | Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True) -> tuple[list[dict], dict]:
     """A row for each architecture and data set (counts by state, stale, seconds of work left), and what holds for all.
 
     The second value: ``running`` {run: epoch}, ``seconds`` (mean of a run), ``left`` (seconds until all is done at the present
     number of runs at a time, NaN if nothing runs or nothing is known), ``others`` (records of no run of this profile), ``aside``.
     """
     results, here = Path(results), source()
-    runs = planned(results, profile, repeats, reading)
+    runs = planned(results, profile, repeats, reading, note)
     known, begun = heads(results), in_progress(results)
     counts, seconds, running = defaultdict(Counter), defaultdict(list), {}
     for run in runs:
