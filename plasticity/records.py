@@ -90,6 +90,7 @@ def _write(path: Path, text: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.link(partial, path)  # unlike a rename, a link never replaces a record that another process wrote meanwhile
+        _sync(path.parent)
     except FileExistsError:
         raise
     except OSError as error:
@@ -97,6 +98,16 @@ def _write(path: Path, text: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's entries on the disk, too, so that a power cut takes no record back."""
+    with contextlib.suppress(OSError):  # where folders can't be opened or synced
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def load(path: str | Path) -> dict:

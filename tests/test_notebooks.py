@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from plasticity import __main__ as command
 from plasticity import execute, paper, records
 from plasticity.config import get_profile, grid
 
@@ -130,6 +131,16 @@ def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: run_notebook(name, executed, executed / f"{name}-again.ipynb"), ("20_analysis", "30_figures")))
     assert {path for path in files if path.read_bytes() != before[path]} == set()
+
+
+@pytest.mark.slow
+def test_the_command_line_knows_the_same_notebooks_in_the_same_order(executed, capsys):
+    assert command.main(["reproduce", "quick", "--results", str(executed), "--data", str(executed / "data")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{executed}/notebooks/{name}.ipynb is up to date" for name in NAMES if not name.startswith("13")]
+    dry = ["make", "-n", "reproduce", "PROFILE=quick", "RESULTS=nowhere"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == [name for name in NAMES if not name.startswith("13")]
 
 
 @pytest.mark.slow
