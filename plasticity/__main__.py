@@ -63,16 +63,16 @@ def reproduce(arguments: list[str]) -> int:
     options["results"] = options["results"] or f"results/{options['profile']}"
     parameters = [part for name, value in options.items() for part in ("-p", name, str(value))]
     folder = Path(options["results"]) / "notebooks"
-    newest_source = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-    newest_made = 0.0
-    for name in ("00_data_prep", *networks, "20_analysis", "30_figures"):
-        notebook, target = Path("notebooks") / f"{name}.ipynb", folder / f"{name}.ipynb"
-        needed = max(newest_source, notebook.stat().st_mtime, newest_made)
-        if target.exists() and target.stat().st_mtime >= needed:
-            print(f"{target} is up to date")
-        elif code := execute.main([str(notebook), str(target), *parameters]):
-            return code
-        newest_made = max(newest_made, target.stat().st_mtime)
+    older = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    for stage in (["00_data_prep"], networks, ["20_analysis", "30_figures"]):
+        targets = [folder / f"{name}.ipynb" for name in stage]
+        for target in targets:
+            notebook = Path("notebooks") / target.name
+            if target.exists() and target.stat().st_mtime >= max(older, notebook.stat().st_mtime):
+                print(f"{target} is up to date")
+            elif code := execute.main([str(notebook), str(target), *parameters]):
+                return code
+        older = max(older, *(target.stat().st_mtime for target in targets))
     return 0
 
 
