@@ -8,6 +8,7 @@ DATA ?= data
 # An active virtual or conda environment is used as it is; otherwise .venv is made here.
 ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
 PYTHON := $(ENVIRONMENT)/bin/python
+DASK := $(ENVIRONMENT)/bin/dask
 INSTALLED := $(ENVIRONMENT)/.plasticity-installed
 export MPLBACKEND = Agg
 export PYTHONWARNINGS = ignore::DeprecationWarning
@@ -20,7 +21,7 @@ READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper plan status doctor test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -53,6 +54,14 @@ status: | $(INSTALLED)  ## How far a profile is, from another terminal too: done
 
 doctor: | $(INSTALLED)  ## What is installed, which device, data and weights are there, and what to do next
 	@$(PYTHON) -m plasticity doctor $(PROFILE) --results $(RESULTS) --data $(DATA) --engine $(ENGINE)
+
+scheduler: | $(INSTALLED)  ## A Dask scheduler on port 8786, or at the scheduler file ENGINE=FILE.json
+	@while true; do $(DASK) scheduler --no-dashboard $(if $(filter %.json,$(ENGINE)),--port 0 --scheduler-file $(ENGINE),--port 8786); \
+	sleep 2; done
+
+worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or FILE.json, started again when it ends
+	@while true; do $(DASK) worker $(if $(filter %.json,$(ENGINE)),--scheduler-file) $(ENGINE) --nthreads 1 --memory-limit 0 --no-dashboard \
+	--preload plasticity.cluster --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
 test: | $(INSTALLED)  ## All tests, the notebooks included
 	$(PYTHON) -m pytest

@@ -68,20 +68,23 @@ def kill(process, kind: str, results: Path) -> dict[str, int]:
     return epochs
 
 
-def gone(family: list[psutil.Process], seconds: float = 5.0) -> bool:
-    """Whether these processes end in time (orphans may stay zombies where nobody reaps them)."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family):
-            return True
+def outliving(family: list[psutil.Process]) -> str:
+    """Who of these processes was there longer than 3 seconds, and for how long (orphans may stay zombies where nobody reaps them)."""
+    started, late = time.monotonic(), []
+    while time.monotonic() < started + 30:
+        alive = [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+        if not alive:
+            break
+        late = alive
         time.sleep(0.05)
-    return False
+    took = time.monotonic() - started
+    return f"{took:.1f} s: {late}" if took > 3 else ""
 
 
 def disturb(options) -> dict:
     """Kill until the number of kills is reached or the grid is done; returns what was seen."""
     results = Path(options.results)
-    seen = {"kills": dict.fromkeys(KINDS, 0), "epochs": {}, "files": {}, "outlived": 0}
+    seen = {"kills": dict.fromkeys(KINDS, 0), "epochs": {}, "files": {}, "outlived": []}
     with open(results.parent / f"{results.name}.log", "w") as log:
         process = start(options, log)
         while sum(seen["kills"].values()) < options.kills and process.poll() is None:
@@ -95,7 +98,7 @@ def disturb(options) -> dict:
             seen["kills"][kind] += bool(hit)
             if hit and kind != "worker":
                 process.wait()
-                seen["outlived"] += not gone(family)
+                seen["outlived"] += filter(None, [outliving(family)])
             for run, epoch in hit.items():
                 if not (results / "runs" / f"{run}.json").exists():  # else it was recorded just before
                     seen["epochs"].setdefault(run, []).append(epoch)
@@ -127,7 +130,7 @@ def check(options, seen) -> list[str]:
     rows, about = status.table(options.results, options.profile)
     faults += [f"{count} runs are {state}" for state in status.STATES[1:] if (count := sum(row[state] for row in rows))]
     faults += [f"left behind: {run}" for run in status.in_progress(Path(options.results))]
-    faults += [f"{seen['outlived']} times workers outlived their parent"] if seen["outlived"] else []
+    faults += [f"outlived the parent {who}" for who in seen["outlived"]]
     faults += [f"{about['aside']} files were set aside"] if about["aside"] else []
     print(f"{len(runs)} runs, kills {seen['kills']}, runs taken up again {resumed} times, {len(faults)} faults")
     return faults

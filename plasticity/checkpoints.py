@@ -71,7 +71,10 @@ class Checkpoint:
         path = self.folder / f"state-{epoch % 2}"
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
-                file.writelines([json.dumps(header).encode().ljust(HEADER - 1) + b"\n", *parts])
+                file.seek(HEADER)
+                file.writelines(parts)
+                file.seek(0)  # the header last, so that the epoch it names is whole, unless the power fails
+                file.write(json.dumps(header).encode().ljust(HEADER - 1) + b"\n")
         except OSError as error:
             raise OSError(error.errno, f"{error.strerror}, while writing a checkpoint; the one before is whole", str(path)) from None
 
