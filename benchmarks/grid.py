@@ -3,7 +3,7 @@
     python benchmarks/grid.py [overhead checkpoint scaling records memory] [--data data] [--rounds 3]
 
 overhead    milliseconds a run: the engine's whole way (lock, record with fsync, pipe) around a training that takes no time
-checkpoint  seconds of a miniature's run with a state written each epoch over the same without, in turns
+checkpoint  the share of a miniature's run that writing its state after each epoch takes
 scaling     the same part of the mini grid by one worker and by two, in turns, from empty results
 records     status (the whole command) and frame at 10,000 records of a real run's size
 memory      the parent's memory over 10,000 runs that take no time
@@ -33,6 +33,7 @@ from plasticity.workers import Here, Processes, carry_out
 
 PROFILE = config.get_profile("mini")
 MINI = config.grid(PROFILE)
+FIT = train.fit
 MANY = config.grid(replace(PROFILE, repeats=75))[:10_000]
 
 
@@ -79,15 +80,15 @@ def overhead(options, folder):
 
 def checkpoint(options, folder):
     for name in PROFILE.architectures:
-        run = replace(next(run for run in MINI if run.architecture == name), max_epochs=12, patience=0)
-        ratios = []
-        for number in range(-1, options.rounds * 3):
-            without = seconds(train.fit, run, options.data, "cpu")
+        run, shares = replace(next(run for run in MINI if run.architecture == name), max_epochs=12, patience=0), []
+        for number in range(options.rounds * 3):
             with Checkpoint(folder / f"{name}-{number}") as state:
-                with_state = seconds(lambda run=run, state=state: train.fit(run, options.data, "cpu", checkpoint=state))
+                save, spent = state.save, []
+                state.save = lambda *arguments, save=save, spent=spent: spent.append(seconds(save, *arguments))
+                took = seconds(lambda run=run, state=state: train.fit(run, options.data, "cpu", checkpoint=state))
                 size = (state.folder / "state-0").stat().st_size
-            ratios += [with_state / without] if number >= 0 else []
-        print(f"checkpoint, {name}: {said(ratios, 3)} times as long; {size / 1e6:.1f} MB a state")
+            shares.append(100 * sum(spent) / took)
+        print(f"checkpoint, {name}: {said(shares)} % of a run of 12 epochs; {size / 1e6:.1f} MB a state")
 
 
 def scaling(options, folder):
@@ -145,6 +146,7 @@ def main() -> int:
     train.torch.set_num_threads(1)
     print(f"{records.machine()}; {' '.join(sys.argv)}")
     for name in options.jobs or JOBS:
+        train.fit = FIT  # which jobs in this process replace
         with tempfile.TemporaryDirectory(dir=options.folder or ".") as folder:
             JOBS[name](options, Path(folder))
     return 0
