@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_arrays
+from conftest import fill, tiny_arrays
 from layouts import largest_file
 
 from plasticity import data, real
@@ -127,3 +127,20 @@ def test_an_empty_file_is_named(tmp_path, file):
     (tmp_path / "photos" / file).write_bytes(b"")
     with pytest.raises(ValueError, match="photos is damaged.*move the folder away"):
         data.load(tmp_path, "photos")
+
+
+def test_a_disk_that_fills_while_packing_leaves_what_was_there(small_disk, tmp_path, monkeypatch):
+    arrays = tiny_arrays(per_class=100)  # 0.9 MB
+    kept = data.pack(small_disk, "photos", arrays)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    filler = fill(small_disk, leave=500_000)
+    with pytest.raises(OSError, match="packing 'elpv' needs .* bytes"):
+        data.pack(small_disk, "elpv", arrays)
+    monkeypatch.setattr(data, "require_space", lambda *_: None)  # room that another process takes after we looked
+    with pytest.raises(OSError, match="No space left|requested and .* written"):
+        data.pack(small_disk, "elpv", arrays)
+    assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "photos"]
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    filler.unlink()
+    data.pack(small_disk, "elpv", arrays)
+    assert data.load(small_disk, "elpv").images.shape == (300, 32, 32, 3)

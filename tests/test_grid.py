@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -159,6 +160,62 @@ def test_what_a_kill_left_behind_after_the_record_is_tidied(script, tmp_path):
         checkpoint.save(3, {})
     engine.run_all(script.runs[:1], place)
     assert status.in_progress(tmp_path / "results") == {}
+
+
+@pytest.mark.slow
+def test_the_same_grid_through_dask_with_a_worker_that_is_killed_and_one_that_sees_nothing(script, tmp_path, capfd):
+    """The little sibling of benchmarks/cluster.py. The second worker can't see the results, where that can be arranged."""
+    import cluster
+
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    engine.run_all(script.runs, engine.Place(str(script.world), str(alone), 1, "cpu"))
+    shared.mkdir()
+    port, root = cluster.free_port(), os.geteuid() == 0
+    with open(tmp_path / "log", "w") as log:
+        members = [cluster.scheduler(port, log)]
+        members += [cluster.worker(port, tmp_path, log, hidden) for hidden in (None, shared if root else None)]
+        try:
+            place = engine.Place(str(script.world), str(shared), 2, "cpu", f"tcp://127.0.0.1:{port}")
+            killer = threading.Timer(8, lambda: [member.kill() for member in cluster.family(members[1].process.pid)])
+            killer.start()
+            engine.run_all(script.runs, place)
+        finally:
+            killer.cancel()
+            for member in members:
+                member.stop()
+    assert numbers(script.runs, shared) == numbers(script.runs, alone)
+    assert "12/12" in capfd.readouterr().out and not list(shared.glob(".shared-*"))
+
+
+def test_what_must_be_the_same_everywhere_names_source_torch_data_and_weights(script, monkeypatch):
+    from plasticity import place
+
+    here = engine.Place(str(script.world), str(script.world / "results"), 1, "cpu")
+    facts = place.origin(here, [("photos", "mini_resnet", "source")])
+    assert set(facts) >= {"plasticity source", "torch", "data photos"} and any(name.startswith("weights mini_resnet") for name in facts)
+    assert facts["torch"] == engine.torch.__version__ and all(facts.values())
+    monkeypatch.setenv("PLASTICITY_DATA", str(script.world / "elsewhere"))
+    assert place.data_folder(here) == script.world / "elsewhere"
+
+
+@pytest.mark.parametrize("name, said", [("slurm", "'slurm' is unknown; allowed: 'local'"), ("dask", "needs the scheduler's address")])
+def test_an_engine_that_is_none(tmp_path, name, said, monkeypatch):
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    with pytest.raises(ValueError, match=said):
+        engine.Place("data", str(tmp_path), engine=name)
+
+
+def test_an_address_where_nothing_answers(script, tmp_path, monkeypatch):
+    import cluster
+
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", f"tcp://127.0.0.1:{cluster.free_port()}")
+    from plasticity.cluster import Cluster
+
+    monkeypatch.setattr(Cluster.__init__, "__defaults__", (None, (), 1.0, 5.0, None))
+    place = engine.Place(str(script.world), str(tmp_path / "results"), engine="dask")
+    with pytest.raises(ConnectionError, match="no scheduler answers at tcp://127.0.0.1:.*dask scheduler"):
+        engine.run_all(script.runs, place)
+    assert not list((tmp_path / "results").glob(".shared-*"))
 
 
 @pytest.mark.slow
