@@ -150,7 +150,7 @@ def _of(run: Run, record: dict, path: Path) -> dict:
     if config != wanted:
         differ = {k: (config.get(k), v) for k, v in wanted.items() if config.get(k) != v}
         raise Damaged(f"{path} is of another configuration; (recorded, wanted): {differ}")
-    return record
+    return record | {"config": wanted}  # in the fields' order, which tables keep
 
 
 def load_whole(run: Run, folder: str | Path) -> dict | None:

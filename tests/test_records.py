@@ -23,7 +23,9 @@ def test_round_trip(fitted, tmp_path):
     record = records.load_run(fitted.run, tmp_path)
     assert record["metrics"] == fitted.metrics and record["history"] == fitted.history
     assert record["environment"]["torch"] and record["environment"]["machine"] and record["inputs"]["data"]
-    row = records.frame([record]).iloc[0]
+    table = records.frame([record])
+    assert list(table.columns[:3]) == ["architecture", "dataset", "case"], "the fields' order, not the file's"
+    row = table.iloc[0]
     assert row["accuracy"] == fitted.metrics["accuracy"] and row["case"] == "base" and row["status"] == "done"
     assert len(records.histories([record])) == 2
     assert records.histogram([record], case="base").sum() == sum(fitted.histogram)
