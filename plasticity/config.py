@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
-from . import interventions
+from . import methods, scenarios
 from .augment import AUGMENTATIONS
 from .data import TITLES
 from .models import architecture
@@ -28,11 +28,11 @@ CHOICES = {
     "scope": SCOPES,
     "biases": (None, *BIASES),
     "optimizer": ("sgd", "adamw"),
-    "schedule": ("constant", "cosine"),
+    "schedule": ("constant", "cosine", "steps"),
     "augment": tuple(AUGMENTATIONS),
     "precision": ("fp32", "tf32", "bf16"),
     "dataset": tuple(TITLES),
-    "weights": ("imagenet", "random", *SOURCES),
+    "weights": ("imagenet", "random", "none", *SOURCES),
 }
 
 
@@ -44,7 +44,7 @@ class Run:
     dataset: str  # a key of data.TITLES
     case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
     seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
-    weights: str = "imagenet"  # what the network was pretrained on: "imagenet", or a source task; "random" for rehearsals
+    weights: str = "imagenet"  # what the network was pretrained on: "imagenet", a source task, "none"; "random" for rehearsals
     reading: str = "code"  # "code" or "text": which reading of the paper, see reinit
     utility: str = "magnitude"  # "magnitude" or "gradient"
     scope: str = "tensor"  # weights compete within their "tensor", or "global"
@@ -53,29 +53,35 @@ class Run:
     lr: float = 1e-3  # learning rate
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = "constant"  # "constant" or "cosine" to zero over max_epochs
-    warmup: float = 0.0  # share of all steps over which the learning rate rises linearly from zero
+    schedule: str = "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after half of them, and after 3/4
+    warmup: float = 0.0  # share of a phase's steps over which the learning rate rises linearly from zero
     clip: float = 0.0  # largest gradient norm; 0 for no clipping
     batch_size: int = 32
     max_epochs: int = 2000
     patience: int = 10  # epochs without a lower validation loss before stopping; 0 trains to max_epochs
-    validation: float = 0.2  # share of the train items held back for validation
+    validation: float = 0.2  # share of the train items held back for validation; 0 (not in transfer) watches the test items instead
     augment: str = "released"  # "released", "flip" or "none"
     precision: str = "fp32"  # "fp32" in full; "tf32" in a GPU's matrix products and convolutions; "bf16" autocast
     channels_last: bool = True  # memory order of images and weights: faster for most networks; False for channels first
     compiled: bool = False  # training steps through torch.compile(mode="reduce-overhead"): CUDA graphs on a GPU
+    scenario: str = "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "continual(...)": see scenarios; sets the phases
+    beta1: float = 0.9  # of adamw
+    beta2: float = 0.999  # of adamw
+    epsilon: float = 1e-8  # of adamw
+    measure: int = 0  # every so many epochs, and at each phase's end, the plasticity metrics go into the history; 0: never
 
     def __post_init__(self):
-        object.__setattr__(self, "case", interventions.canonical(self.case))
+        object.__setattr__(self, "case", methods.canonical(self.case))
+        object.__setattr__(self, "scenario", scenarios.canonical(self.scenario))
         architecture(self.architecture)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
-        for name in ("seed", "batch_size", "max_epochs", "patience"):
+        for name in ("seed", "batch_size", "max_epochs", "patience", "measure"):
             smallest = 1 if name in ("batch_size", "max_epochs") else 0
             if not isinstance(getattr(self, name), int) or getattr(self, name) < smallest:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be an integer of at least {smallest}")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "validation"):
+        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "validation", "beta1", "beta2", "epsilon"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
@@ -85,8 +91,17 @@ class Run:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r} must be above zero")
-        if not 0 < self.validation < 1:
+        phased = self.scenario != "transfer"
+        if not 0 < self.validation < 1 and not (phased and self.validation == 0):
             raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
+        if phased and self.patience:
+            raise ValueError(f"patience={self.patience} with scenario {self.scenario!r}: its phases have fixed lengths; use patience=0")
+        if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
+            raise ValueError(f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}: betas below 1, epsilon above 0")
+        method = methods.build(self.case)
+        if method.reshapes and method.pretrained and self.weights != "none":
+            raise ValueError(f"case {self.case!r} changes layers, so that {self.weights!r} weights do not fit; use weights='none', or "
+                             f"'{self.case} + scratch'")  # fmt: skip
 
     def changed(self) -> dict:
         """The fields that differ from their defaults: a new field with a default leaves old runs' identity alone."""
@@ -98,7 +113,8 @@ class Run:
         return hashlib.sha256(json.dumps(self.changed(), sort_keys=True).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
-        return f"{self.architecture}/{self.dataset}-{self.case.replace(' ', '')}-s{self.seed}-{self.key}"
+        parts = [self.dataset, self.scenario, self.case, f"s{self.seed}", self.key]
+        return f"{self.architecture}/" + "-".join(part for part in parts if part != "transfer").replace(" ", "")
 
 
 @dataclass(frozen=True)

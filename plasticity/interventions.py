@@ -1,17 +1,17 @@
 """Anything that acts on a network around its training, behind one small interface of five moments.
 
 A method overrides the moments it needs; ``Combined`` runs several in the order given ("10M + ema"). What ``fit`` does
-not know about a method, it does not need to know.
+not know about a method, it does not need to know. The methods by name: `methods`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .reinit import CONTROLS, Case, reinitialize
+from .reinit import Case, reinitialize
 
 if TYPE_CHECKING:
     from .config import Run
@@ -19,28 +19,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """What a method may need before the first step.
+    """What a method may need before the first step of a phase. (Fine-tuning has one phase; warm starts two; see `scenarios`.)
 
-    ``gradients()`` sums the loss gradient over the training items once, at the pretrained weights, and touches nothing.
+    ``gradients()`` sums the loss gradient over the training items once, at the present weights, and touches nothing.
+    ``images(n)`` gives at most n of the phase's training items as the network sees them, without augmentation: [n, 3, h, w].
     """
 
     run: "Run"
     generator: torch.Generator
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
+    phase: int = 1  # counted from 1
+    learned: bool = True  # whether the weights come from pretraining or from an earlier phase, not just from initialisation
+    initial: dict[str, Tensor] = field(default_factory=dict)  # the state dict as initialised, before any weights were loaded: not to be written
+    head: str = ""  # the name of the head's module
+    images: Callable[[int], Tensor] | None = None
 
 
 class Intervention:
     """The five moments, each doing nothing, and the state that a resumed run needs."""
 
     pretrained = True  # whether the run begins from pretrained weights
+    augmentation: str | None = None  # a key of augment.AUGMENTATIONS, instead of the run's
+    predicts = False  # whether `evaluated` gives another network than the trained one
+    reshapes = False  # whether `reshape` changes the layers, so that pretrained weights do not fit
+    excludes: tuple[str, ...] = ()  # names of methods that contradict this one
+
+    def reshape(self, model: nn.Module) -> None:
+        """Change the layers of a network that was just initialised, in place, before anything is loaded or moved."""
 
     def prepare(self, model: nn.Module, start: Start) -> list[dict]:
-        """Once, before the first step; may change the model in place. Returns rows for the record."""
+        """Before the first step of each phase; may change the model in place. Returns rows for the record.
+
+        A resumed run calls this for every phase up to its own, in order, and then loads weights, optimiser and state over it.
+        """
         return []
 
-    def penalty(self, model: nn.Module, logits: Tensor) -> Tensor | None:
-        """A scalar to add to the loss of each batch (logits: [batch, classes]), or None."""
+    def penalty(self, model: nn.Module, logits: Tensor, images: Tensor) -> Tensor | None:
+        """A scalar to add to the loss of each batch (logits: [batch, classes] of images: [batch, 3, h, w]), or None."""
 
     def after_step(self, step: int) -> None:
         """After optimiser step ``step``, counted from 1 through all epochs."""
@@ -61,13 +77,18 @@ class Intervention:
 
 
 class Reinitialize(Intervention):
-    """The paper's method, the base case and the bias control: once, before fine-tuning (section 3.1)."""
+    """The paper's method, the base case and the bias control: once, before fine-tuning (section 3.1).
+
+    In phased scenarios: before each phase that begins from learned weights.
+    """
 
     def __init__(self, case: Case):
         self.case = case
 
     def prepare(self, model, start):
         """Re-initialise as the run's reading, utility, scope and biases say."""
+        if not start.learned:
+            return []
         run = start.run
         gradients = start.gradients() if run.utility == "gradient" else None
         report = reinitialize(model, self.case, reading=run.reading, utility=run.utility, scope=run.scope,
@@ -87,14 +108,21 @@ class Combined(Intervention):
     def __init__(self, parts: list[Intervention]):
         self.parts = parts
         self.pretrained = all(part.pretrained for part in parts)
+        self.augmentation = next((part.augmentation for part in reversed(parts) if part.augmentation), None)
+        self.predicts, self.reshapes = (any(getattr(part, name) for part in parts) for name in ("predicts", "reshapes"))
+
+    def reshape(self, model):
+        """Each part in turn."""
+        for part in self.parts:
+            part.reshape(model)
 
     def prepare(self, model, start):
         """Each part in turn."""
         return [row for part in self.parts for row in part.prepare(model, start)]
 
-    def penalty(self, model, logits):
+    def penalty(self, model, logits, images):
         """The sum of the parts' penalties, or None where there is none."""
-        terms = [term for part in self.parts if (term := part.penalty(model, logits)) is not None]
+        terms = [term for part in self.parts if (term := part.penalty(model, logits, images)) is not None]
         return sum(terms) if terms else None
 
     def after_step(self, step):
@@ -121,28 +149,3 @@ class Combined(Intervention):
         """Each part takes its own."""
         for i, part in enumerate(self.parts):
             part.load_state_dict(state[str(i)])
-
-
-NAMED: dict[str, Callable[[], Intervention]] = {"scratch": Scratch}  # methods by name; the paper's cases need no entry
-
-
-def canonical(text: str) -> str:
-    """The one way to write a case or combination: ``"10 M+ema"`` -> ``"10M + ema"``. Raises ValueError if unknown."""
-    parts = [part.strip() for part in str(text).split("+")]
-    return " + ".join(part if part in NAMED else str(_case(part, text)) for part in parts)
-
-
-def build(text: str) -> Intervention:
-    """The intervention that a case or combination of methods names, such as ``"25NS"`` or ``"10M + ema"``."""
-    parts = [NAMED[part]() if part in NAMED else Reinitialize(Case.parse(part)) for part in canonical(text).split(" + ")]
-    return parts[0] if len(parts) == 1 else Combined(parts)
-
-
-def _case(part: str, text: str) -> Case:
-    try:
-        case = Case.parse(part)
-    except ValueError as error:
-        raise ValueError(f"case {text!r}: {error}; or a method by name: {', '.join(NAMED)}") from None
-    if case.method not in CONTROLS and case.fraction is None:
-        raise ValueError(f"case {text!r} lacks the percentage to reset, as in '10{case.method}'")
-    return case

@@ -111,6 +111,7 @@ class Architecture:
     sha256: str | None = None  # of that file, whole or (SimpleNet: all that its author gives) the first digits
     url: str | None = None  # where the file is downloaded from
     package: str | None = None  # the pip package that carries the file instead
+    fixed: bool = False  # whether it takes images of image_size only
 
 
 ARCHITECTURES = {

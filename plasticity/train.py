@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import data as data_sets
-from . import fetch, interventions, models
+from . import fetch, interventions, measures, methods, models, scenarios
 from .augment import AUGMENTATIONS
 from .checkpoints import Checkpoint
 from .config import SOURCES, Run, source_run
 from .offline import installed
 
 HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
+MEASURED = 512  # items of a phase on which the plasticity metrics are measured
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
 
 
@@ -80,88 +81,112 @@ def fit(
     started = time.perf_counter()
     device = pick_device(device)
     data = data_sets.load(Path(folder), run.dataset)
-    method = intervention or interventions.build(run.case)
-    model, sha256 = build(run, folder, method.pretrained, weights)
+    method = intervention or methods.build(run.case)
+    model, initial, sha256 = build(run, folder, method, weights)
     inputs = {"data": data.sha256, "weights": sha256}
     model = model.to(device, memory_format=torch.channels_last if run.channels_last else torch.contiguous_format)
     set_precision(run.precision)
 
-    train, validation = data_sets.split(data, run.validation, generator(run.seed, "split"))
+    def stream(purpose: str) -> torch.Generator:
+        return generator(run.seed, purpose)
+
+    train, validation = data_sets.split(data, run.validation, stream("split"))
+    test = data.test.nonzero().flatten()
+    watched, kind = (validation, "validation") if len(validation) else (test, "test")
     batches = Batches(data, device, run.channels_last)
-    optimizer = build_optimizer(run, model)
-    order, draws = generator(run.seed, "order"), generator(run.seed, "augment")
-    per_epoch = max(1, len(train) // run.batch_size)  # the incomplete last batch is left out
-    total_steps, step = per_epoch * run.max_epochs, 0
-
-    def gradients():
-        return sum_of_gradients(model, batches, train, run.batch_size, run.precision)
-
-    resets = method.prepare(model, interventions.Start(run, generator(run.seed, "reinit"), optimizer, gradients))
+    order, draws = stream("order"), stream("augment")
+    augment = AUGMENTATIONS[method.augmentation or run.augment]
+    phases = scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream)
+    initial = {name: value.to(device) for name, value in initial.items()}
     network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
-    history, best, best_state, earlier = [], None, None, 0.0
+    resets, history, best, best_state, earlier, all_steps = [], [], None, None, 0.0, 0
     state = checkpoint.load(inputs) if checkpoint else None
     with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
-        torch.manual_seed(generator(run.seed, "dropout").initial_seed())
-        if state:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            method.load_state_dict(state["method"])
-            set_random_states(state["random"], order, draws, device)
-            history, best_state, earlier = state["history"], state["best_state"], state["seconds"]
-            best, step = history[state["best_epoch"] - 1], len(history) * per_epoch
-            predictor = method.evaluated(model)
-        for epoch in range(len(history) + 1, run.max_epochs + 1):
-            if best and run.patience and history[-1]["epoch"] - best["epoch"] >= run.patience:
-                break
-            model.train()
-            loss_sum = torch.zeros((), device=device)
-            items = train[torch.randperm(len(train), generator=order)].to(device)
-            for index in items[: per_epoch * run.batch_size].split(run.batch_size):
-                step += 1
-                for group in optimizer.param_groups:
-                    group["lr"] = run.lr * lr_factor(run, step, total_steps)
-                images, labels = batches(index, AUGMENTATIONS[run.augment], draws)
-                logits = forward(network, images, run.precision)
-                loss = F.cross_entropy(logits, labels)
-                penalty = method.penalty(model, logits)
-                optimizer.zero_grad()
-                (loss if penalty is None else loss + penalty).backward()
-                if run.clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), run.clip)
-                optimizer.step()
-                method.after_step(step)
-                loss_sum += loss.detach()
-            method.after_epoch(epoch)
-            train_loss = loss_sum.item() / per_epoch
-            if not abs(train_loss) <= DIVERGED:
-                raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
-            predictor = method.evaluated(model)
-            validation_loss, validation_accuracy = evaluate(predictor, batches, validation, run.precision)
-            history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss,
-                            "validation_accuracy": validation_accuracy})  # fmt: skip
-            if best is None or validation_loss < best["validation_loss"]:
-                best = history[-1]
-                best_state = {name: value.clone() for name, value in predictor.state_dict().items()}
-            if checkpoint:
-                checkpoint.save(epoch, {
-                    "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(),
-                    "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
-                    "best_state": best_state, "seconds": earlier + time.perf_counter() - started,
-                })  # fmt: skip
+        torch.manual_seed(stream("dropout").initial_seed())
+        for number, phase in enumerate(phases, start=1):
+            labels, optimizer = phase.labels.to(device), build_optimizer(run, model)
+            per_epoch = max(1, len(phase.items) // run.batch_size)  # the incomplete last batch is left out
+            total_steps, step, first = per_epoch * phase.epochs, 0, len(history) + 1
 
-    test = data.test.nonzero().flatten()
+            def gradients(phase=phase, labels=labels):
+                return sum_of_gradients(model, batches, phase.items, run.batch_size, run.precision, labels)
+
+            def images(count: int, phase=phase) -> Tensor:
+                return batches(phase.items[:count].to(device))[0]
+
+            resets += method.prepare(model, interventions.Start(
+                run, stream("reinit" if number == 1 else f"reinit/{number}"), optimizer, gradients, number, sha256 is not None or number > 1,
+                initial, models.architecture(run.architecture).head, images))  # fmt: skip
+            if state and number < state["phase"]:
+                all_steps += total_steps  # prepared again, in turn, and trained already
+                history += state["history"][len(history) : len(history) + phase.epochs]
+                continue
+            if state and number == state["phase"]:
+                model.load_state_dict(state["model"])
+                optimizer.load_state_dict(state["optimizer"])
+                method.load_state_dict(state["method"])
+                set_random_states(state["random"], order, draws, device)
+                history, best_state, earlier = state["history"], state["best_state"], state["seconds"]
+                best = history[state["best_epoch"] - 1]
+                step = (len(history) + 1 - first) * per_epoch
+                all_steps, predictor = all_steps + step, method.evaluated(model)
+            for epoch in range(len(history) + 1, first + phase.epochs):
+                if best and run.patience and history[-1]["epoch"] - best["epoch"] >= run.patience:
+                    break
+                model.train()
+                loss_sum = torch.zeros((), device=device)
+                items = phase.items[torch.randperm(len(phase.items), generator=order)].to(device)
+                for index in items[: per_epoch * run.batch_size].split(run.batch_size):
+                    step, all_steps = step + 1, all_steps + 1
+                    for group in optimizer.param_groups:
+                        group["lr"] = run.lr * lr_factor(run, step, total_steps)
+                    seen = batches(index, augment, draws)[0]
+                    logits = forward(network, seen, run.precision)
+                    loss = F.cross_entropy(logits, labels[index])
+                    penalty = method.penalty(model, logits, seen)
+                    optimizer.zero_grad()
+                    (loss if penalty is None else loss + penalty).backward()
+                    if run.clip:
+                        nn.utils.clip_grad_norm_(model.parameters(), run.clip)
+                    optimizer.step()
+                    method.after_step(all_steps)
+                    loss_sum += loss.detach()
+                method.after_epoch(epoch)
+                train_loss = loss_sum.item() / per_epoch
+                if not abs(train_loss) <= DIVERGED:
+                    raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
+                predictor = method.evaluated(model)
+                watched_loss, watched_accuracy = evaluate(predictor, batches, watched, run.precision)
+                history.append({"epoch": epoch, "train_loss": train_loss, f"{kind}_loss": watched_loss, f"{kind}_accuracy": watched_accuracy})
+                if run.scenario != "transfer":
+                    history[-1]["phase"] = number
+                if run.measure and ((epoch - first + 1) % run.measure == 0 or epoch == first + phase.epochs - 1):
+                    history[-1] |= measures.measure(model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial,
+                                                    models.architecture(run.architecture).head)  # fmt: skip
+                if best is None or kind == "test" or watched_loss < best["validation_loss"]:  # the test items choose nothing
+                    best = history[-1]
+                    best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if kind != "test" else None
+                if checkpoint:
+                    checkpoint.save(epoch, {
+                        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(), "phase": number,
+                        "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
+                        "best_state": best_state, "seconds": earlier + time.perf_counter() - started,
+                    })  # fmt: skip
+
     last, best_model = history[-1], copy.deepcopy(predictor)
-    best_model.load_state_dict(best_state)
-    metrics = {
-        "accuracy": evaluate(predictor, batches, test, run.precision)[1],
-        "best_accuracy": evaluate(best_model, batches, test, run.precision)[1],
-        "validation_accuracy": last["validation_accuracy"],
-        "best_validation_accuracy": best["validation_accuracy"],
-        "best_validation_loss": best["validation_loss"],
-        "epochs": last["epoch"],
-        "best_epoch": best["epoch"],
-        "test_items": len(test),
-    }
+    metrics = {"accuracy": evaluate(predictor, batches, test, run.precision)[1]}
+    if kind == "validation":
+        best_model.load_state_dict(best_state)
+        metrics |= {
+            "best_accuracy": evaluate(best_model, batches, test, run.precision)[1],
+            "validation_accuracy": last["validation_accuracy"],
+            "best_validation_accuracy": best["validation_accuracy"],
+            "best_validation_loss": best["validation_loss"],
+            "best_epoch": best["epoch"],
+        }
+    if run.scenario != "transfer":
+        metrics["train_accuracy"] = evaluate(predictor, batches, phases[-1].items, run.precision)[1]
+    metrics |= {"epochs": last["epoch"], "test_items": len(test)}
     seconds = earlier + time.perf_counter() - started
     resumed = checkpoint.resumed if checkpoint else []
     return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs, resumed)
@@ -170,7 +195,7 @@ def fit(
 def require(run: Run, folder: str | Path) -> None:
     """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
     data_sets.load(Path(folder), run.dataset)
-    if interventions.build(run.case).pretrained:
+    if run.weights != "none" and methods.build(run.case).pretrained:
         _read_weights(*weights_file(run.architecture, run.weights, folder))
 
 
@@ -277,18 +302,26 @@ def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     return models.read_weights(path, sha256)
 
 
-def build(run: Run, folder: str | Path, pretrained: bool = True, weights: str | Path | None = None) -> tuple[nn.Module, str | None]:
-    """The network as the run begins it, before any intervention, and the SHA-256 of its weights file (None from scratch).
+def build(
+    run: Run, folder: str | Path, method: interventions.Intervention | None = None, weights: str | Path | None = None
+) -> tuple[nn.Module, dict[str, Tensor], str | None]:
+    """The network as the run begins it, its state as initialised, and the SHA-256 of its weights file (None from scratch).
 
-    A seed has one initial network, head included, whatever the case; pretrained weights replace all but the head.
+    A seed has one initial network, head included, whatever the case; pretrained weights replace all but the head. The method
+    has reshaped it, but not acted on it. Raises ValueError for a network that is made for another size of image.
     """
-    classes = len(data_sets.load(Path(folder), run.dataset).class_names)
-    model = models.build(run.architecture, classes, seed=generator(run.seed, "model").initial_seed())
-    if not pretrained:
-        return model, None
+    data, arch = data_sets.load(Path(folder), run.dataset), models.architecture(run.architecture)
+    if arch.fixed and data.images.shape[1] != arch.image_size:
+        raise ValueError(f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have {data.images.shape[1]}")
+    model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
+    method = method or interventions.Intervention()
+    method.reshape(model)
+    initial = {name: value.clone() for name, value in model.state_dict().items()}
+    if not method.pretrained or run.weights == "none":
+        return model, initial, None
     path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
-    models.load_backbone(model, _read_weights(path, sha256), models.architecture(run.architecture).head)
-    return model, sha256 or models.file_sha256(path)
+    models.load_backbone(model, _read_weights(path, sha256), arch.head)
+    return model, initial, sha256 or models.file_sha256(path)
 
 
 class Batches:
@@ -337,13 +370,18 @@ def evaluate(model: nn.Module, batches: Batches, items: Tensor, precision: str =
     return loss / len(items), correct / len(items)
 
 
-def sum_of_gradients(model: nn.Module, batches: Batches, items: Tensor, batch_size: int, precision: str = "fp32") -> dict[str, Tensor]:
-    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched."""
+def sum_of_gradients(
+    model: nn.Module, batches: Batches, items: Tensor, batch_size: int, precision: str = "fp32", labels: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched.
+
+    ``labels`` [n] of all items replace the data set's own.
+    """
     named, total = dict(model.named_parameters()), None
+    labels = batches.labels if labels is None else labels
     model.eval()
-    for index in items.split(batch_size):
-        images, labels = batches(index)
-        loss = F.cross_entropy(forward(model, images, precision), labels)
+    for index in items.to(labels.device).split(batch_size):
+        loss = F.cross_entropy(forward(model, batches(index)[0], precision), labels[index])
         batch = torch.autograd.grad(loss, list(named.values()))
         total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
     return dict(zip(named, total, strict=True))
@@ -353,13 +391,16 @@ def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over all parameters, in the fused form."""
     if run.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True)
-    return torch.optim.AdamW(model.parameters(), run.lr, weight_decay=run.weight_decay, fused=True)
+    return torch.optim.AdamW(model.parameters(), run.lr, (run.beta1, run.beta2), run.epsilon, run.weight_decay, fused=True)
 
 
 def lr_factor(run: Run, step: int, total_steps: int) -> float:
-    """What the learning rate is multiplied by at ``step`` (from 1): linear warm-up, then constant or a cosine to zero."""
+    """What the learning rate is multiplied by at ``step`` (from 1) of a phase: linear warm-up, then as ``run.schedule`` says."""
     warmup = min(1.0, step / (run.warmup * total_steps)) if run.warmup else 1.0
-    return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps) if run.schedule == "cosine" else 1.0)
+    if run.schedule == "cosine":
+        return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps))
+    done = (step - 1) / total_steps
+    return warmup * 0.1 ** ((done >= 0.5) + (done >= 0.75)) if run.schedule == "steps" else warmup
 
 
 def all_weights(model: nn.Module) -> np.ndarray:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from plasticity import Run, data, fit, interventions, models, reinitialize, train
-from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start, build, canonical
+from plasticity import Run, data, fit, methods, models, reinitialize, train
+from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start
+from plasticity.methods import build, canonical
 from plasticity.offline import Arrays
 
 torch.set_num_threads(1)
@@ -70,7 +71,7 @@ class L2Init(Intervention):
         self.anchor = {n: p.detach().clone() for n, p in model.named_parameters()}
         return []
 
-    def penalty(self, model, logits):
+    def penalty(self, model, logits, images):
         return self.strength * sum((p - self.anchor[n]).square().sum() for n, p in model.named_parameters())
 
 
@@ -129,7 +130,7 @@ class Recorder(Intervention):
         self.calls.append((self.name, "prepare"))
         return [{"name": self.name}]
 
-    def penalty(self, model, logits):
+    def penalty(self, model, logits, images):
         self.calls.append((self.name, "penalty", tuple(logits.shape)))
         return self.value
 
@@ -374,7 +375,7 @@ def test_a_combination_runs_its_parts_in_order():
     both = Combined([Recorder(name, calls, penalty) for name, penalty in penalties.items()])
     model, logits = nn.Linear(2, 2), torch.zeros(4, 2)
     assert both.prepare(model, None) == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
-    assert both.penalty(model, logits).item() == 2.5
+    assert both.penalty(model, logits, None).item() == 2.5
     both.after_step(7)
     both.after_epoch(2)
     assert both.evaluated(model) is model
@@ -382,12 +383,18 @@ def test_a_combination_runs_its_parts_in_order():
     moments = [("prepare",), ("penalty", (4, 2)), ("after_step", 7), ("after_epoch", 2), ("evaluated",)]
     expected = [(name, *moment) for moment in moments for name in "abc"]
     assert calls == expected + [(name, "load", name) for name in "abc"]
-    assert Combined([Recorder("a", [])]).penalty(model, logits) is None
+    assert Combined([Recorder("a", [])]).penalty(model, logits, None) is None
 
 
 def test_10m_plus_ema_by_name(world, monkeypatch):
     made = []
-    monkeypatch.setitem(interventions.NAMED, "ema", lambda: made.append(Ema()) or made[-1])
+
+    class Watched(Ema):
+        def prepare(self, model, start):
+            made.append(self)
+            return super().prepare(model, start)
+
+    monkeypatch.setitem(methods.NAMED, "ema", Watched)
     run = Run(**vars(RUN) | {"case": "10 M+ema"})
     assert run.case == "10M + ema" and "10M+ema" in str(run)
     fitted = go(world, run)
@@ -399,7 +406,7 @@ def test_10m_plus_ema_by_name(world, monkeypatch):
 
 def test_the_order_of_a_combination_counts(world, monkeypatch):
     """The copy that ema makes at its turn holds the reset weights only if the reset came first."""
-    monkeypatch.setitem(interventions.NAMED, "ema", Ema)
+    monkeypatch.setitem(methods.NAMED, "ema", Ema)
     start = Start(Run(**vars(RUN) | {"case": "10M"}), torch.Generator(), None, dict)
     slow = {}
     for text in ("10M + ema", "ema + 10M"):
@@ -422,7 +429,7 @@ def test_one_part_without_pretrained_weights_decides():
     ("12.3456789N", "12.3456789N"),
 ])  # fmt: skip
 def test_canonical_writes_one_way(text, written, monkeypatch):
-    monkeypatch.setitem(interventions.NAMED, "ema", Ema)
+    monkeypatch.setitem(methods.NAMED, "ema", Ema)
     assert canonical(text) == written and canonical(written) == written
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from plasticity import data, interventions, train
+from plasticity import data, interventions, methods, train
 from plasticity.augment import AUGMENTATIONS
 from plasticity.config import Run
 
@@ -52,7 +52,7 @@ def test_seeds_are_paired_across_cases(world, tiny_run):
             return rows
 
     for case in ("base", "10M", "scratch"):
-        spy = Spy(interventions.build(case))
+        spy = Spy(methods.build(case))
         fitted = train.fit(tiny_run(case=case, max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt", intervention=spy)
         seen[case] = (spy.head, fitted)
     assert torch.equal(seen["base"][0]["weight"], seen["scratch"][0]["weight"])
@@ -115,7 +115,7 @@ def test_equals_a_plain_loop(world, tiny_run):
     run = tiny_run("mini_simplenet", max_epochs=1, augment="none", clip=1.0, weight_decay=0.01)
     fitted = train.fit(run, world, "cpu", weights=world / "mini_simplenet.pt")
     packed = data.load(world, "photos")
-    model, _ = train.build(run, world, weights=world / "mini_simplenet.pt")
+    model, *_ = train.build(run, world, weights=world / "mini_simplenet.pt")
     items, _ = data.split(packed, run.validation, train.generator(0, "split"))
     items = items[torch.randperm(len(items), generator=train.generator(0, "order"))]
     optimizer = torch.optim.SGD(model.parameters(), run.lr, momentum=0.9, weight_decay=0.01, foreach=False, fused=False)
@@ -147,7 +147,7 @@ def test_resets_are_reported_in_the_run(world, tiny_run):
 
 def test_gradients_touch_nothing(world, tiny_run):
     run = tiny_run()
-    model, _ = train.build(run, world, weights=world / "mini_resnet.pt")
+    model, *_ = train.build(run, world, weights=world / "mini_resnet.pt")
     before = copy.deepcopy(model.state_dict())
     batches = train.Batches(data.load(world, "photos"), torch.device("cpu"))
     gradients = train.sum_of_gradients(model, batches, torch.arange(20), 8)
@@ -234,7 +234,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(world, tiny_run):
             model.layers[0].conv1.register_forward_hook(lambda module, inputs, output: seen.add((module.training, output.dtype)))
             return []
 
-        def penalty(self, model, logits):
+        def penalty(self, model, logits, images):
             seen.add(logits.dtype)
 
     run = tiny_run(max_epochs=2, precision="bf16")
