@@ -156,7 +156,9 @@ def unpack(archive: Path, target: Path, max_bytes: int, origin: dict) -> None:
             with _open(archive) as file:
                 needed = _check_members(file, archive, max_bytes)
                 require_space(partial, needed, f"unpacking {archive.name}")
-                file.extractall(partial, **({"filter": "data"} if isinstance(file, tarfile.TarFile) else {}))
+                # Python 3.11.2, which Debian 12 has, knows no filters yet; the members are checked already.
+                filtered = isinstance(file, tarfile.TarFile) and hasattr(tarfile, "data_filter")
+                file.extractall(partial, **({"filter": "data"} if filtered else {}))
         except DAMAGED as error:
             reason = " ".join(str(error).split())  # on one line
             raise ValueError(f"{archive} cannot be unpacked ({type(error).__name__}: {reason}); get it again") from error

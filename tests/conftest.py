@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("PLASTICITY_OFFLINE", "1")  # no test downloads anything from elsewhere
 
+import signal
 import subprocess
 
 import numpy as np
@@ -15,6 +16,7 @@ from plasticity import config, data, models
 from plasticity.offline import Arrays
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it, and so would its children
 
 
 def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
