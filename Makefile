@@ -18,10 +18,12 @@ PAPERS_NETWORKS := 10_simplenet 11_resnet50 12_vit_b16
 NETWORKS := $(if $(findstring imagenet,$(PROFILE)),13_efficientnet_lite0,$(PAPERS_NETWORKS))
 RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
+WARM_START := $(EXECUTED)/50_warm_start.ipynb
+COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_soft_rescaling 53_plasticity_metrics 54_all_methods_on_transfer)
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper companions plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -40,11 +42,15 @@ imagenet:  ## The same with a network that has real ImageNet weights (EfficientN
 paper:  ## The paper itself: its data, its networks; wants a GPU (PROFILE=rehearsal or paper_bf16 replaces paper)
 	@$(MAKE) reproduce PROFILE=$(if $(filter mini,$(PROFILE)),paper,$(PROFILE))
 
+companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all methods on transfer (PROFILE=quick: a first look)
+	@echo "done: open $(EXECUTED)/5*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
+
 plan: | $(INSTALLED)  ## What a profile costs before anything is spent: make plan PROFILE=paper
 	@$(PYTHON) -m plasticity.plan $(PROFILE) --data $(DATA) --results $(RESULTS)
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
+$(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START)
 
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
 	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)

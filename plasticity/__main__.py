@@ -11,11 +11,13 @@ COMMANDS = {
     "status": "how a grid stands: done, running, missing, failed, lost, stale; --watch refreshes",
     "plan": "what a profile costs, before anything is spent",
     "run": "do a profile's runs that are not recorded yet, without the notebooks",
-    "reproduce": "execute a profile's notebooks that are missing or out of date, which does the runs, too",
+    "reproduce": "execute a profile's notebooks that are missing or out of date, which does the runs, too; --companions for 50 to 54",
     "doctor": "what is installed, which device, data and weights are there, and what to do next",
 }
 
 NOTEBOOKS = {"simplenet": "10_simplenet", "resnet": "11_resnet50", "vit": "12_vit_b16", "efficientnet": "13_efficientnet_lite0"}
+
+COMPANIONS = ["50_warm_start", "51_continual", "52_soft_rescaling", "53_plasticity_metrics", "54_all_methods_on_transfer"]
 
 
 def grid_options(command: str) -> argparse.ArgumentParser:
@@ -40,11 +42,11 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--retries", type=int, default=0, help="tries more for a run that raises, before it is recorded as failed")
     parser.add_argument("--retry-failed", action="store_true", help="set the records of failed runs aside and try those again")
     options = parser.parse_args(arguments)
-    from . import config, engine
+    from . import engine, studies
 
-    profile = config.get_profile(options.profile, options.repeats, options.reading)
+    profile = studies.get_profile(options.profile, options.repeats, options.reading)
     place = engine.Place(options.data, options.results or f"results/{profile.name}", options.workers, options.device, options.engine)
-    runs = config.grid(profile, options.architectures, options.cases)
+    runs = studies.grid(profile, options.architectures, options.cases)
     print(engine.plan(runs, place, profile.seconds_a_run).to_string(index=False), flush=True)
     engine.prepare(profile, place)
     done = engine.run_all(runs, place, options.retries, options.retry_failed)
@@ -56,7 +58,9 @@ def run(arguments: list[str]) -> int:
 def reproduce(arguments: list[str]) -> int:
     """``reproduce``: what ``make reproduce`` does, where there is no make."""
     parser = grid_options("reproduce")
+    parser.add_argument("--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54")
     options = vars(parser.parse_args(arguments))
+    companions = options.pop("companions")
     from . import config, execute, models
 
     networks = [NOTEBOOKS[models.architecture(name).family] for name in config.get_profile(options["profile"]).architectures]
@@ -64,7 +68,8 @@ def reproduce(arguments: list[str]) -> int:
     parameters = [part for name, value in options.items() for part in ("-p", name, str(value))]
     folder = Path(options["results"]) / "notebooks"
     older = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-    for stage in (["00_data_prep"], networks, ["20_analysis", "30_figures"]):
+    stages = (COMPANIONS[:1], COMPANIONS[1:]) if companions else (["00_data_prep"], networks, ["20_analysis", "30_figures"])
+    for stage in stages:
         targets = [folder / f"{name}.ipynb" for name in stage]
         for target in targets:
             notebook = Path("notebooks") / target.name

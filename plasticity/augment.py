@@ -33,6 +33,31 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(2), images)
 
 
+def crop(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to an eighth of its size, at most 4 pixels, black coming in: torchvision's RandomCrop(size, padding)."""
+    return shifted(images, *draw_shifts(images, generator))
+
+
+def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """`crop`, then mirrored left to right with probability one half: the companion papers' augmentation, 4 pixels at 32."""
+    corner, padding = draw_shifts(images, generator)
+    return flip(shifted(images, corner, padding), generator)
+
+
+def draw_shifts(images: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
+    """Where in the padded image each crop begins, int64 [batch, 2]: top, left, each 0 to twice the padding; and the padding."""
+    padding = max(1, min(4, min(images.shape[1:3]) // 8))
+    return torch.randint(0, 2 * padding + 1, (len(images), 2), generator=generator), padding
+
+
+def shifted(images: Tensor, corner: Tensor, padding: int) -> Tensor:
+    """The crops of the original size that begin at ``corner`` of the images with so many black pixels around."""
+    batch, height, width, _ = images.shape
+    windows = F.pad(images, (0, 0, padding, padding, padding, padding)).unfold(1, height, 1).unfold(2, width, 1)  # a view of them all
+    top, left = corner.to(images.device, non_blocking=True).T
+    return windows[torch.arange(batch, device=images.device), top, left].permute(0, 2, 3, 1)
+
+
 def released(images: Tensor, generator: torch.Generator) -> Tensor:
     """The recipe of the authors' released code, each image with its own draws: float32 [batch, height, width, 3], 0..255.
 
@@ -167,4 +192,4 @@ def sampled(x: Tensor, along: Tensor, across: Tensor, **options) -> Tensor:
     return F.grid_sample(x, torch.view_as_real(along[:, None] + across[:, :, None]), align_corners=False, **options)
 
 
-AUGMENTATIONS = {"none": none, "flip": flip, "released": released}
+AUGMENTATIONS = {"none": none, "flip": flip, "crop": crop, "crop_flip": crop_flip, "released": released}

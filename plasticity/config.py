@@ -133,11 +133,12 @@ class Profile:
     reading: str = "code"
     seconds_a_run: float | None = None  # measured once, for the first estimate
     complete: bool = True  # False accepts scaled-down copies of the real data sets
+    more_datasets: tuple[str, ...] = ()  # of runs that are no transfer, see studies
 
     @property
     def all_datasets(self) -> tuple[str, ...]:
-        """The targets, and the source task where the weights come from one."""
-        return (*self.datasets, self.weights) if self.weights in SOURCES else self.datasets
+        """The targets, those of other studies, and the source task where the weights come from one."""
+        return (*self.datasets, *self.more_datasets, *([self.weights] if self.weights in SOURCES else []))
 
     def family(self, family: str) -> str:
         """The profile's architecture of a family ("simplenet", "resnet", "vit"), or of its own name."""

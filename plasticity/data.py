@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import real
+from . import classic, real
 from .fetch import require_space
 from .offline import OFFLINE, Arrays
 
@@ -33,6 +33,14 @@ TITLES = {
     "brain_tumor_grouped": "Brain Tumor, duplicates kept together",
     "fruit25": "Fruit25",
     "fruit25_grouped": "Fruit25, duplicates kept together",
+    "digits": "digits (mirrors MNIST)",
+    "world_10": "world, 10 classes (mirrors CIFAR-10)",
+    "world_20": "world, 20 classes (mirrors CIFAR-100)",
+    "world_40": "world, 40 classes (mirrors Tiny ImageNet)",
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tiny_imagenet": "Tiny ImageNet",
 }
 PAPER_NAMES = {"photos": "DTD", "elpv": "Brain Tumor", "fruits": "Fruit25",
                "photos_64": "DTD", "elpv_64": "Brain Tumor", "photos_128": "DTD", "elpv_128": "Brain Tumor",
@@ -63,8 +71,9 @@ class Dataset:
 def prepare(folder: str | Path, name: str, source: str | Path | None = None, complete: bool = True) -> Path:
     """Make sure the packed data set is in ``folder``, once: generates what can be made offline, else finds and decodes raw files.
 
-    The paper's data sets (`real.VARIANTS`) are taken from ``source`` (a folder or archive), else from ``folder/raw``, else
-    downloaded; set PLASTICITY_OFFLINE=1 to skip downloads. ``complete=False`` permits copies with fewer images than published.
+    The papers' data sets (`real.VARIANTS`, `classic.SETS`) are taken from ``source`` (a folder or archive), else from
+    ``folder/raw``, else downloaded; set PLASTICITY_OFFLINE=1 to skip downloads. ``complete=False`` permits copies with fewer
+    images than published.
 
     Raises ValueError for an unknown name, wrong counts or classes (named), a damaged file (named), and for a set that was
     packed with ``complete=False`` if it is not complete; FileNotFoundError that says what to put where; OSError without room.
@@ -88,7 +97,8 @@ def _pack_real(folder: Path, name: str, source: str | Path | None, complete: boo
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".partial", f".{name}-", folder) as scratch:
         try:
-            arrays, facts = real.assemble(folder, name, source, complete, Path(scratch))
+            room = classic if name in classic.SETS else real
+            arrays, facts = room.assemble(folder, name, source, complete, Path(scratch))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"data set {name!r} is not in {folder / name}: {error}") from None
         pack(folder, name, arrays, facts, move=True)

@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.results = options.results or f"results/{options.profile}"
     checks = [("Machine", machine), ("Packages", packages), ("Device", device)]
     try:
-        config = import_module(".config", __package__)
+        config = import_module(".studies", __package__)
     except Exception as error:
         checks.append(("This project cannot be imported", partial(lambda text: [(NO, text)], brief(error))))
     else:

@@ -12,9 +12,10 @@ import torch
 from . import data as data_sets
 from . import identity, models, records, status, train
 from .checkpoints import Checkpoint
-from .config import SOURCES, Profile, Run, grid
+from .config import SOURCES, Profile, Run, source_run
 from .place import Place, data_folder, marked, origin
 from .progress import Progress
+from .studies import grid
 from .workers import Busy, Here, Processes, Raised, Unready, carry_out
 
 
@@ -84,19 +85,19 @@ def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[dict]:
+def run_all(runs, place: Place, retries: int = 0, failed: bool = False, known=()) -> list[dict]:
     """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
 
     Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
     raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
     nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
-    this for the same folder at once: they share the runs.
+    this for the same folder at once: they share the runs. ``known``: other runs that belong in the folder.
 
     Raises RecordError if the folder has records of another protocol in these runs' place, OSError as soon as the disk is full,
     and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
     """
     runs = list(runs)
-    records.refuse_other_protocols(runs, place.runs)
+    records.refuse_other_protocols(runs, place.runs, known)
     for line in records.clear_the_way(runs, place.runs, failed):
         print(line, flush=True)
     tidy(runs, place)

@@ -4,7 +4,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-ROOMS = ("reinit", "interventions", "models", "render", "offline", "real", "decode", "data", "augment", "config", "train")
+ROOMS = ("notation", "reinit", "interventions", "averages", "penalties", "rescaling", "resets", "units", "surgery", "methods", "scenarios",
+         "companion_models", "models", "render", "offline", "real", "decode", "classic", "data", "augment", "config", "measures", "train")  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -3,10 +3,37 @@
 import re
 
 from . import notation
+from .averages import Ema, HareTortoise, SelfDistillation
 from .interventions import Combined, Intervention, Reinitialize, Scratch
+from .penalties import L2, L2SP, L2Init, SpectralDecoupling
 from .reinit import CONTROLS, Case
+from .rescaling import SoftRescaling
+from .resets import Augmentation, Crop, FrozenHead, HeadOnly, HeadReset, SelectiveReinit, ShrinkPerturb
+from .surgery import CReLU, LayerNorm
+from .units import ContinualBackprop, ReDo
 
-NAMED: dict[str, type[Intervention]] = {"scratch": Scratch}  # the paper's cases need no entry
+NAMED: dict[str, type[Intervention]] = {  # the paper's cases need no entry
+    "scratch": Scratch,
+    "hare_tortoise": HareTortoise,
+    "ema": Ema,
+    "self_distillation": SelfDistillation,
+    "soft_rescaling": SoftRescaling,
+    "shrink_perturb": ShrinkPerturb,
+    "head_reset": HeadReset,
+    "head_only": HeadOnly,
+    "frozen_head": FrozenHead,
+    "l2": L2,
+    "l2_init": L2Init,
+    "l2_sp": L2SP,
+    "spectral_decoupling": SpectralDecoupling,
+    "redo": ReDo,
+    "continual_backprop": ContinualBackprop,
+    "selective_reinit": SelectiveReinit,
+    "crelu": CReLU,
+    "layer_norm": LayerNorm,
+    "augmentation": Augmentation,
+    "crop": Crop,
+}
 
 
 def canonical(text: str) -> str:

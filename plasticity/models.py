@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, resnet50, vit_b_16
 from torchvision.models.resnet import Bottleneck
 
+from . import companion_models as companion
 from .fetch import file_sha256
 
 
@@ -134,12 +135,34 @@ ARCHITECTURES = {
     "mini_simplenet": Architecture("simplenet", "miniature SimpleNet", mini_simplenet, "classifier"),
     "mini_resnet": Architecture("resnet", "miniature ResNet", MiniResNet, "fc"),
     "mini_vit": Architecture("vit", "miniature ViT", mini_vit, "heads.head"),
+    # The companion papers'.
+    "mlp": Architecture("mlp", "MLP", companion.mlp, "classifier.4", 28, fixed=True),
+    "mlp_bn": Architecture("mlp", "MLP with batch norm", partial(companion.mlp, norm=True), "classifier.6", 28, fixed=True),
+    "cnn": Architecture("cnn", "CNN", companion.cnn, "classifier.2", fixed=True),
+    "cnn_bn": Architecture("cnn", "CNN with batch norm", partial(companion.cnn, norm=True), "classifier.2", fixed=True),
+    "resnet18": Architecture("resnet18", "ResNet-18", companion.resnet18, "fc"),
+    "vit_tiny": Architecture("vit_tiny", "ViT-Tiny", companion.vit_tiny, "heads.head", fixed=True),
+    "vgg16": Architecture("vgg", "VGG-16", companion.vgg16, "classifier.4", 64, fixed=True),
+    "mini_mlp": Architecture("mlp", "miniature MLP", partial(companion.mlp, size=8), "classifier.4", 8, fixed=True),
+    "mini_mlp_bn": Architecture(
+        "mlp", "miniature MLP with batch norm", partial(companion.mlp, norm=True, size=8), "classifier.6", 8, fixed=True),
+    "mini_cnn": Architecture("cnn", "miniature CNN", companion.mini_cnn, "classifier.2", 8, fixed=True),
+    "mini_cnn_bn": Architecture(
+        "cnn", "miniature CNN with batch norm", partial(companion.mini_cnn, norm=True), "classifier.2", 8, fixed=True),
+    "mini_resnet18": Architecture("resnet18", "miniature ResNet-18", companion.MiniResNet18, "fc", 16),
+    "mini_vit_tiny": Architecture("vit_tiny", "miniature ViT-Tiny", companion.mini_vit_tiny, "heads.head", 16, fixed=True),
+    "mini_vgg": Architecture("vgg", "miniature VGG", companion.mini_vgg, "classifier.4", 16, fixed=True),
 }  # fmt: skip
 FAMILIES = {  # the first three as the paper's tables title them
     "simplenet": "SimpleNet",
     "resnet": "ResNet-50",
     "vit": "ViT-B16",
     "efficientnet": "EfficientNet-Lite0",
+    "mlp": "MLP",
+    "cnn": "CNN",
+    "resnet18": "ResNet-18",
+    "vit_tiny": "ViT-Tiny",
+    "vgg": "VGG-16",
 }
 
 

@@ -1,8 +1,9 @@
 """The miniature world: a generated source and three targets of 32 x 32 pixels that need no network and no download.
 
 `source` is what the small networks are pretrained on; `photos` and `elpv` are photographs that pip packages carry, and
-exist at 64 and 128 pixels, too, for networks with ImageNet weights; `fruits` is generated. Equal arguments give identical
-bytes (with the same numpy, scikit-image and Pillow).
+exist at 64 and 128 pixels, too, for networks with ImageNet weights; `fruits` is generated. For the companion papers there are
+scikit-learn's digits at 8 pixels and three worlds at 16, drawn like the source. Equal arguments give identical bytes (with the
+same numpy, scikit-image and Pillow).
 """
 import csv
 import importlib.util
@@ -99,6 +100,24 @@ def drawn_objects(rng: np.random.Generator, n: int, *args, **kwargs) -> np.ndarr
     return finish(rng, halve(object_on_background(rng, n, 2 * SIZE, *args, **kwargs)))
 
 
+CLASSES = {name: "texture" for name in TEXTURES} | {name: "shape" for name in SHAPES}  # of the source: name -> kind
+CLASSES |= {f"{hue}_{name}": "object" for name, hue in product(HUED_SHAPES, HUES)}
+
+
+def drawn_class(rng: np.random.Generator, kind: str, name: str, n: int, **placement) -> np.ndarray:
+    """n images of one of `CLASSES`, a shape's by its four surfaces: float32 [n, 3, 32, 32] in 0..1."""
+    if kind == "texture":
+        fields = halve(TEXTURES[name](rng, n, 2 * SIZE))  # painting is linear, so averaging may come first
+        return finish(rng, paint(rng, fields))
+    if kind == "shape":
+        return np.concatenate([
+            drawn_objects(rng, (n + i) // len(SURFACES), SHAPES[name], skin=skin and TEXTURES[skin], shaded=shaded, **placement)
+            for i, (skin, shaded) in enumerate(SURFACES)
+        ])  # fmt: skip
+    hue, shape = name.split("_", 1)
+    return drawn_objects(rng, n, SHAPES[shape], hue=HUES[hue], stem=hue in ("yellow", "violet"), **placement)
+
+
 def source(per_class: int = 200, seed: int = 0) -> Arrays:
     """The generated pretraining set: 41 textures, 18 shapes of any hue and surface, and 16 shape x hue classes.
 
@@ -107,25 +126,51 @@ def source(per_class: int = 200, seed: int = 0) -> Arrays:
     if per_class < len(SURFACES):
         raise ValueError(f"per_class={per_class}: at least {len(SURFACES)}, one for each surface of a shape")
     rng = np.random.default_rng(seed)
-    classes = {}
-    for name, texture in TEXTURES.items():
-        fields = halve(texture(rng, per_class, 2 * SIZE))  # painting is linear, so averaging may come first
-        classes[name] = "texture", quantise(finish(rng, paint(rng, fields)))
-    for name, shape in SHAPES.items():
-        images = [
-            drawn_objects(rng, (per_class + i) // len(SURFACES), shape, skin=skin and TEXTURES[skin], shaded=shaded)
-            for i, (skin, shaded) in enumerate(SURFACES)
-        ]
-        classes[name] = "shape", quantise(np.concatenate(images))
-    for name, hue in product(HUED_SHAPES, HUES):
-        stem = hue in ("yellow", "violet")
-        images = drawn_objects(rng, per_class, SHAPES[name], hue=HUES[hue], stem=stem)
-        classes[f"{hue}_{name}"] = "object", quantise(images)
+    classes = {name: (kind, quantise(drawn_class(rng, kind, name, per_class))) for name, kind in CLASSES.items()}
     labels = np.repeat(np.arange(len(classes)), per_class)
     test = np.zeros(len(labels), bool)
     test[rng.permutation(len(labels))[: len(labels) // 15]] = True
     sources = [f"generated {kind} {name}" for name, (kind, _) in classes.items() for _ in range(per_class)]
     return Arrays(np.concatenate([images for _, images in classes.values()]), labels, test, tuple(classes), sources)
+
+
+# The worlds: classes that 16 pixels can tell apart, so no texture with more than about four periods across the image.
+WORLD_TEXTURES = ("grating_wide", "checks_wide", "noise_white", "noise_cloud", "discs_large", "rings")
+WORLD_OBJECTS = tuple(f"{hue}_{shape}" for shape, hue in product(HUED_SHAPES, HUES))
+WORLD_PLACEMENT = dict(turn=0.3, scale=(0.75, 1.0))  # larger and more upright than the source's, as there are fewer pixels
+WORLDS = {  # name -> classes, train and test images a class, seed
+    "world_10": (tuple(SHAPES)[:10], 150, 60, 10),
+    "world_20": ((*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8]), 75, 30, 20),
+    "world_40": ((*WORLD_TEXTURES, *SHAPES, *WORLD_OBJECTS), 40, 20, 40),
+}
+
+
+def world(name: str) -> Arrays:
+    """One of `WORLDS`: classes of the source drawn anew and brought to 16 pixels by the mean of each 2 x 2 block."""
+    names, train, test, seed = WORLDS[name]
+    rng, images, n = np.random.default_rng(seed), [], train + test
+    for each in names:
+        drawn = drawn_class(rng, CLASSES[each], each, n, **WORLD_PLACEMENT)
+        images.append(quantise(halve(drawn[rng.permutation(n)])))  # shuffled, as a shape's come surface by surface
+    labels, tested = np.repeat(np.arange(len(names)), n), np.tile(np.arange(n) >= train, len(names))
+    sources = [f"generated {CLASSES[each]} {each}" for each in names for _ in range(n)]
+    return Arrays(np.concatenate(images), labels, tested, names, sources)
+
+
+def digits(seed: int = 0) -> Arrays:
+    """scikit-learn's 1,797 digits of 8 x 8 grey pixels: values 0..16 times 16, at most 255, as three equal channels.
+
+    A third of each class, drawn at random, is test. Source: UCI, Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998,
+    CC BY 4.0), its test part. Raises FileNotFoundError where scikit-learn lacks the file.
+    """
+    table = np.loadtxt(installed("sklearn/datasets/data/digits.csv.gz"), delimiter=",")  # numpy reads .gz, too
+    order = np.argsort(table[:, -1], kind="stable")
+    labels, rng, test = table[order, -1].astype(np.int64), np.random.default_rng(seed), np.zeros(len(table), bool)
+    for label in range(10):
+        items = np.flatnonzero(labels == label)
+        test[rng.permutation(items)[: round(len(items) / 3)]] = True
+    grey = np.minimum(16 * table[order, :-1], 255).astype(np.uint8).reshape(-1, 8, 8)
+    return Arrays(np.stack([grey] * 3, -1), labels, test, tuple("0123456789"), [f"digits.csv.gz line {line + 1}" for line in order])
 
 
 def fruits(seed: int = 1) -> Arrays:
@@ -239,4 +284,6 @@ OFFLINE: dict[str, Callable[..., Arrays]] = {
     "elpv_64": partial(elpv, pixels=64, train=100),
     "photos_128": partial(photos, pixels=128),
     "elpv_128": partial(elpv, pixels=128, train=100),
+    "digits": digits,
+    **{name: partial(world, name) for name in WORLDS},
 }

@@ -100,6 +100,8 @@ def origin(place: Place, inputs: list[tuple[str, str, str]]) -> dict[str, str]:
     facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
     for dataset, architecture, weights in inputs:
         facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
+        if weights == "none":
+            continue
         path, sha256 = train.weights_file(architecture, weights, folder)
         facts[f"weights {path.name}"] = sha256 or models.file_sha256(path)
     return facts

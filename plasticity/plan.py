@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import models, paper, real, records, train
-from .config import PROFILES, Profile, get_profile, grid
+from .config import PROFILES, Profile
 from .data import PAPER_NAMES, prepare
 from .offline import OFFLINE
 from .stats import FAMILY
+from .studies import get_profile, grid
 
 # Nobody has measured this project on a GPU yet. ResNet-50 takes 24.6 GFLOP an image, and others report 2,500 (AMP, channels
 # last) and 938 (TF32) images a second on one A100: 61 and 23 TFLOP/s. Its float32 peak is 19.5; we assume 60% of that.

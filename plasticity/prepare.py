@@ -1,15 +1,15 @@
-"""Pack one of the paper's data sets: ``python -m plasticity.prepare dtd --source FOLDER OR ARCHIVE``."""
+"""Pack one of the papers' data sets: ``python -m plasticity.prepare dtd --source FOLDER OR ARCHIVE``."""
 
 import argparse
 import sys
 
-from . import data, real
+from . import classic, data, real
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0, or 2 and one line on what is wrong."""
-    parser = argparse.ArgumentParser("python -m plasticity.prepare", description="Pack one of the paper's data sets.")
-    parser.add_argument("name", choices=real.VARIANTS)
+    parser = argparse.ArgumentParser("python -m plasticity.prepare", description="Pack one of the papers' data sets.")
+    parser.add_argument("name", choices=[*real.VARIANTS, *classic.SETS])
     parser.add_argument("--data", default="data", help="folder of the packed sets; raw files are looked for in its raw/")
     parser.add_argument("--source", help="folder or archive (zip, tar, tar.gz) of the raw files")
     parser.add_argument("--any-count", action="store_true", help="accept fewer images than published")
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(path)
     test = sum(facts["test_counts"].values())
     print(f"{facts['shape'][0]:,} images of {facts['expected']:,} published, {test:,} of them test")
-    for kind in ("exact", "near"):
+    for kind in ("exact", "near") if "duplicates" in facts else ():
         found = facts["duplicates"][kind]
         print(f"{kind} duplicates: {found['number']} groups of {found['images']} images (largest {found['largest']}), "
               f"{found['across_test']} across the test split, {found['across_classes']} across classes")  # fmt: skip

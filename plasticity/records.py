@@ -199,11 +199,12 @@ def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
     return lines
 
 
-def refuse_other_protocols(runs, folder: str | Path) -> None:
+def refuse_other_protocols(runs, folder: str | Path, known=()) -> None:
     """Raise RecordError if the folder has records in the same place of the grid (architecture, data set, case, seed) as
-    one of these runs, but of another configuration: a profile that was changed half-way would mix two experiments."""
+    one of these runs, but of a configuration that is neither theirs nor a ``known`` run's: a profile that was changed half-way
+    would mix two experiments."""
     wanted = {str(run).rpartition("-")[0]: run for run in runs}
-    own = {str(run) for run in runs}
+    own = {str(run) for run in (*runs, *known)}
     found = [(name, path) for path in Path(folder).glob("*/*.json") if (name := f"{path.parent.name}/{path.stem}") not in own
              and name.rpartition("-")[0] in wanted]  # fmt: skip
     for name, path in found:
@@ -264,8 +265,8 @@ def _parts(case: str) -> Case:
 
 def histories(records: list[dict]) -> pd.DataFrame:
     """One row an epoch of every finished run: architecture, dataset, case, seed, epoch, losses and validation accuracy."""
-    names = ("architecture", "dataset", "case", "seed")
-    return pd.DataFrame([{name: record["config"][name] for name in names} | row
+    names = ("architecture", "dataset", "scenario", "case", "seed")
+    return pd.DataFrame([{name: record["config"].get(name, DEFAULTS.get(name)) for name in names} | row
                          for record in records for row in record.get("history", [])])  # fmt: skip
 
 

@@ -111,10 +111,10 @@ def planned(results: Path, profile: str, repeats: int = 0, reading: str = "", no
         if known["source"] == source() and known["profile"] == profile:
             if repeats in (0, known["repeats"]) and reading in ("", known["reading"]):
                 return known["runs"]
-    from . import config
+    from . import studies
 
-    protocol = config.get_profile(profile, repeats, reading)
-    runs = config.grid(protocol)
+    protocol = studies.get_profile(profile, repeats, reading)
+    runs = studies.grid(protocol)
     if note:
         remember(results, profile, protocol.repeats, protocol.reading, runs)
     return [str(run) for run in runs]

@@ -155,15 +155,18 @@ def fit(
                 train_loss = loss_sum.item() / per_epoch
                 if not abs(train_loss) <= DIVERGED:
                     raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
-                predictor = method.evaluated(model)
-                watched_loss, watched_accuracy = evaluate(predictor, batches, watched, run.precision)
-                history.append({"epoch": epoch, "train_loss": train_loss, f"{kind}_loss": watched_loss, f"{kind}_accuracy": watched_accuracy})
+                predictor, ends = method.evaluated(model), epoch == first + phase.epochs - 1
+                history.append({"epoch": epoch, "train_loss": train_loss})
                 if run.scenario != "transfer":
                     history[-1]["phase"] = number
-                if run.measure and ((epoch - first + 1) % run.measure == 0 or epoch == first + phase.epochs - 1):
+                # A phase on a tenth of the data has ten times as many epochs: its test curve gets as many points as another's.
+                if kind == "validation" or ends or (epoch - first + 1) % max(1, phase.epochs // run.max_epochs) == 0:
+                    found = evaluate(predictor, batches, watched, run.precision)
+                    history[-1] |= {f"{kind}_loss": found[0], f"{kind}_accuracy": found[1]}
+                if run.measure and ((epoch - first + 1) % run.measure == 0 or ends):
                     history[-1] |= measures.measure(model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial,
                                                     models.architecture(run.architecture).head)  # fmt: skip
-                if best is None or kind == "test" or watched_loss < best["validation_loss"]:  # the test items choose nothing
+                if best is None or kind == "test" or history[-1]["validation_loss"] < best["validation_loss"]:  # test items choose nothing
                     best = history[-1]
                     best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if kind != "test" else None
                 if checkpoint:

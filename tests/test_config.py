@@ -11,9 +11,11 @@ import pytest
 import plasticity
 from plasticity import Profile, Run, config, get_profile, grid
 
-ROOMS = ("identity", "reinit", "interventions", "fetch", "models", "render", "offline", "decode", "duplicates", "real", "data",
-         "prepare", "augment", "config", "workers", "checkpoints", "train", "place", "status", "records", "progress", "cluster",
-         "engine", "kernel", "execute", "paper", "stats", "plan", "figures", "doctor", "__main__")  # fmt: skip
+ROOMS = ("identity", "notation", "reinit", "interventions", "averages", "penalties", "rescaling", "resets", "units", "surgery",
+         "methods", "scenarios", "fetch", "companion_models", "models", "render", "offline", "decode", "duplicates", "real", "classic",
+         "data", "prepare", "augment", "config", "studies", "workers", "checkpoints", "measures", "train", "place", "status", "records",
+         "progress", "cluster", "engine", "kernel", "execute", "paper", "stats", "plan", "figures", "companion_papers", "comparisons",
+         "companion_tables", "verdicts", "companion_figures", "doctor", "__main__")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
 
@@ -26,6 +28,7 @@ def test_the_defaults_are_the_released_codes_settings():
         "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "batch_size": 32, "max_epochs": 2000,
         "patience": 10, "validation": 0.2, "augment": "released",
         "precision": "fp32", "channels_last": True, "compiled": False,
+        "scenario": "transfer", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "measure": 0,
     }  # fmt: skip
 
 
@@ -56,10 +59,39 @@ def test_every_field_moves_the_key():
         "weight_decay": 0.5, "schedule": "cosine", "warmup": 0.5, "clip": 0.5, "batch_size": 5, "max_epochs": 5,
         "patience": 5, "validation": 0.5, "augment": "none",
         "precision": "bf16", "channels_last": False, "compiled": True,
+        "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5, "measure": 5,
     }  # fmt: skip
-    assert others.keys() == {f.name for f in fields(Run)}
+    assert others.keys() | {"scenario"} == {f.name for f in fields(Run)}  # a scenario without early stopping: below
     runs = [RUN, *(replace(RUN, **{name: value}) for name, value in others.items())]
     assert len({run.key for run in runs}) == len({str(run) for run in runs}) == len(others) + 1
+
+
+def test_a_scenario_moves_the_key_and_the_name_and_has_no_early_stopping():
+    phased = replace(RUN, scenario="warm_start( subset=0.20 )", patience=0, validation=0, weights="none")
+    assert phased.scenario == "warm_start(subset=0.2)" and phased.key != replace(phased, scenario="single").key
+    assert str(phased) == f"mini_vit/photos-warm_start(subset=0.2)-base-s0-{phased.key}"
+    with pytest.raises(ValueError, match="patience=10 with scenario 'single'"):
+        replace(RUN, scenario="single")
+    with pytest.raises(ValueError, match="validation=0.0 must be a share"):
+        replace(RUN, validation=0)
+    with pytest.raises(ValueError, match="unknown scenario 'cold_start'; known: transfer, single, warm_start, continual"):
+        replace(RUN, scenario="cold_start")
+
+
+def test_methods_that_do_not_fit_are_refused_by_name():
+    with pytest.raises(ValueError, match="'crelu' changes layers, so that 'imagenet' weights do not fit"):
+        replace(RUN, case="crelu")
+    assert replace(RUN, case="crelu + scratch").case == "crelu + scratch"
+    with pytest.raises(ValueError, match="'ema' and 'hare_tortoise' each name the network that predicts|contradict each other"):
+        replace(RUN, case="ema + hare_tortoise")
+    with pytest.raises(ValueError, match="contradict each other"):
+        replace(RUN, case="head_reset + frozen_head")
+    with pytest.raises(ValueError, match="names 'l2' twice"):
+        replace(RUN, case="l2 + l2(strength=0.1)")
+    with pytest.raises(ValueError, match="momentum=1.5"):
+        replace(RUN, case="ema(momentum=1.5)")
+    with pytest.raises(ValueError, match="'speed=3' is not one of its parameters, once each; ema takes momentum=0.999"):
+        replace(RUN, case="ema(speed=3)")
 
 
 def test_changed_holds_only_what_differs_from_the_defaults():
@@ -88,7 +120,7 @@ BAD_RUNS = [
     ({"case": "10M + nothing"}, r"'10M \+ nothing'.*scratch"),
     ({"case": ""}, "case ''"),
     ({"case": "0M"}, "'0M'.*outside"),
-    ({"weights": "jft"}, "weights='jft' is unknown; allowed: 'imagenet', 'random', 'source'"),
+    ({"weights": "jft"}, "weights='jft' is unknown; allowed: 'imagenet', 'random', 'none', 'source'"),
     ({"reading": "prose"}, "reading='prose' is unknown; allowed: 'code', 'text'"),
     ({"utility": "luck"}, "utility='luck' is unknown"),
     ({"scope": "layer"}, "scope='layer' is unknown"),

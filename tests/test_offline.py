@@ -191,7 +191,7 @@ def test_source_small_is_the_source_with_40_a_class():
     small = offline.OFFLINE["source_small"]()
     assert (np.bincount(small.labels) == 20).all() and small.test.sum() == 100
     mini = {"source", "source_small", "photos", "elpv", "fruits"}
-    assert set(offline.OFFLINE) == mini | {"photos_64", "elpv_64", "photos_128", "elpv_128"}
+    assert set(offline.OFFLINE) == mini | {"photos_64", "elpv_64", "photos_128", "elpv_128", "digits", *offline.WORLDS}
 
 
 def test_photos_train_and_test_patches_share_no_column(world):
@@ -249,3 +249,38 @@ def test_photographs_at_the_sizes_of_imagenet_networks(pixels):
     sizes = [int(text.split("size=")[1]) for text in photos.sources]
     assert max(sizes) < 9 * pixels // 4 and sum(size >= pixels for size in sizes) > 0.85 * len(sizes)
     assert len(set(photos.sources)) > 900  # small photographs repeat a few squares; the others never
+
+
+# --- for the companion papers -----------------------------------------------------------------------------------------
+def test_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    theirs, ours = load_digits(), offline.digits()
+    assert ours.images.shape == (1797, 8, 8, 3) and ours.images.dtype == np.uint8 and ours.images.max() == 255
+    lines = np.array([int(source.split()[-1]) - 1 for source in ours.sources])
+    assert sorted(lines) == list(range(1797)) and np.array_equal(theirs.target[lines], ours.labels)
+    assert np.array_equal(np.minimum(16 * theirs.images[lines], 255), ours.images[..., 0])
+    assert (ours.images == ours.images[..., :1]).all() and ours.labels.dtype == np.int64
+    sizes, tested = np.bincount(ours.labels), np.bincount(ours.labels[ours.test])
+    assert np.array_equal(tested, np.rint(sizes / 3)) and (np.diff(ours.labels) >= 0).all()
+    assert np.array_equal(offline.digits().test, ours.test) and not np.array_equal(offline.digits(1).test, ours.test)
+
+
+@pytest.mark.parametrize("name, classes, train, test", [("world_10", 10, 150, 60), ("world_20", 20, 75, 30), ("world_40", 40, 40, 20)])
+def test_worlds_of_16_pixels(name, classes, train, test):
+    arrays = offline.OFFLINE[name]()
+    assert arrays.images.shape == (classes * (train + test), 16, 16, 3) and arrays.images.dtype == np.uint8
+    assert np.bincount(arrays.labels[~arrays.test]).tolist() == [train] * classes
+    assert np.bincount(arrays.labels[arrays.test]).tolist() == [test] * classes
+    assert len(set(arrays.class_names)) == classes and set(arrays.class_names) <= set(offline.CLASSES)
+    kinds = {source.split()[1] for source in arrays.sources}
+    assert kinds == ({"shape"} if name == "world_10" else {"texture", "shape", "object"})
+    assert len(set(hashes(arrays.images))) == len(arrays.images) and arrays.images.std() > 30
+    assert np.array_equal(offline.world(name).images, arrays.images)
+
+
+def test_a_worlds_pixel_is_the_mean_of_four(monkeypatch):
+    monkeypatch.setitem(offline.WORLDS, "world_10", (("disc",), 3, 1, 10))
+    drawn = offline.drawn_class(rng := np.random.default_rng(10), "shape", "disc", 4, **offline.WORLD_PLACEMENT)
+    mean = drawn.reshape(4, 3, 16, 2, 16, 2).mean((3, 5))[rng.permutation(4)]
+    assert np.abs(offline.world("world_10").images / 255 - mean.transpose(0, 2, 3, 1)).max() < 0.5001 / 255

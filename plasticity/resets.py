@@ -1,0 +1,193 @@
+"""Resets of weights, whole or in part: at the start of a phase that begins from learned weights, or every few steps.
+
+Sources: Ash & Adams 2020 (arXiv 1910.08475), Nikishin et al. 2022 (arXiv 2205.07802), Hernandez-Garcia et al. 2025 (arXiv
+2508.00212), Lee et al. 2024 (Hare & Tortoise, "H&T"; section 3.4, appendix A.4). "Initial" is the run's own initial network.
+"""
+
+from dataclasses import dataclass
+from types import MethodType
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from . import notation
+from .interventions import Intervention, Start
+from .reinit import METHODS, UTILITIES, Case, _owner, reinitialize
+
+
+def own_generator(start: Start) -> torch.Generator:
+    """A generator for a method's later draws, seeded by one draw from the phase's. Its state belongs to the method's state dict."""
+    return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=start.generator, device=start.generator.device)))
+
+
+@dataclass(eq=False)
+class ShrinkPerturb(Intervention):
+    """w <- keep w + (1 - keep) w_initial + noise N(0, 1), for every parameter, at each start from learned weights.
+
+    Ash & Adams 2020, as H&T run it (A.4: "shrink ratio 0.8", so keep=0.2; the same initial copy each time; no noise; buffers
+    stay). With keep=1 and noise=0 nothing changes, bit for bit.
+    """
+
+    keep: float = 0.2
+    noise: float = 0.0
+
+    def __post_init__(self):
+        notation.within(self)
+        if self.keep > 1:
+            raise ValueError(f"{self}: keep is a share from 0 to 1")
+
+    @torch.no_grad()
+    def prepare(self, model, start):
+        """Shrink and perturb, in place."""
+        if start.learned:
+            for name, parameter in model.named_parameters():  # each tied parameter once
+                parameter.copy_(torch.lerp(start.initial[name].to(parameter), parameter, self.keep))  # exact at both ends
+                if self.noise:
+                    draws = torch.randn(parameter.shape, generator=start.generator, device=start.generator.device)
+                    parameter.add_(draws.to(parameter), alpha=self.noise)
+        return []
+
+
+class HeadReset(Intervention):
+    """The head goes back to its own initial copy at each start from learned weights (Nikishin et al. 2022; H&T A.4).
+
+    In fine-tuning from pretrained weights the head is fresh already, so nothing changes; it acts between phases.
+    """
+
+    excludes = ("frozen_head",)
+
+    def prepare(self, model, start):
+        """Reset the head, buffers included, in place."""
+        if start.learned:
+            _restore_head(model, start)
+        return []
+
+
+class FrozenHead(Intervention):
+    """The head keeps its initial weights and is never trained (Hoffer et al. 2018, arXiv 1801.04540: a fixed random classifier).
+
+    Weight decay does not reach it either. Name it after a case that resets weights ("10M + frozen_head"): its own weights
+    are written back when its turn comes.
+    """
+
+    excludes = ("head_reset", "head_only")
+
+    def prepare(self, model, start):
+        """Put the initial head in place and take it out of training."""
+        _restore_head(model, start)
+        model.get_submodule(start.head).requires_grad_(False)
+        return []
+
+
+class HeadOnly(Intervention):
+    """Only the head is trained: linear probing. Everything else stays bit for bit, running statistics of norm layers included.
+
+    Norm layers of the backbone therefore normalise as in evaluation; dropout there goes on.
+    """
+
+    excludes = ("frozen_head", "scratch")
+
+    def prepare(self, model, start):
+        """Take everything but the head out of training."""
+        head = model.get_submodule(start.head)
+        heads = set(head.modules())
+        trained = {id(parameter) for parameter in head.parameters()}
+        for parameter in model.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        for module in model.modules():
+            if isinstance(module, _NormBase) and module not in heads:
+                # A bound method: copy.deepcopy binds it to the copy. Momentum zero would still count batches, and would
+                # normalise with the batch's statistics.
+                module.train = MethodType(_stays_in_evaluation, module)
+                module.train()
+        return []
+
+
+def _stays_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
+    return nn.Module.train(module, False)
+
+
+@torch.no_grad()
+def _restore_head(model, start):
+    for name, value in model.get_submodule(start.head).state_dict(keep_vars=True).items():
+        value.copy_(start.initial[f"{start.head}.{name}"])
+
+
+@dataclass(eq=False)
+class SelectiveReinit(Intervention):
+    """Every ``every`` optimiser steps, the least useful weights get new values (Hernandez-Garcia et al. 2025, their SWR).
+
+    every: optimiser steps between two resets, counted through all phases.
+    threshold: a weight goes if its utility is at most this share of its tensor's mean utility.
+    fraction: if above 0, instead this share of each tensor goes, rounded up with the remainder's probability (Bernoulli).
+    utility: "gradient" |w g| with the gradient of the step just done, or "magnitude" |w|.
+    method: "R" resamples from the layer's own initialiser (``reset_parameters``); or another of reinit.METHODS.
+
+    Biases, gains, buffers and frozen parameters stay; so do, under "R" and "RM", parameters that no layer initialises (class
+    token, position embedding). The optimiser's moments of reset entries become zero; its step count, one a tensor, stays.
+    """
+
+    every: int = 100
+    threshold: float = 0.1
+    fraction: float = 0.0
+    utility: str = "gradient"
+    method: str = "R"
+
+    def __post_init__(self):
+        notation.within(self)
+        if self.every < 1 or self.fraction > 1 or self.utility not in UTILITIES or self.method not in METHODS:
+            raise ValueError(f"{self}: every is at least 1, fraction a share up to 1, utility one of {', '.join(UTILITIES)}, "
+                             f"method one of {', '.join(METHODS)}")  # fmt: skip
+
+    def prepare(self, model, start):
+        """Find the weights that can be reset. Raises ValueError if there are none."""
+        self.model, self.optimizer, self.generator = model, start.optimizer, own_generator(start)
+        self.exclude = [name for name, p in model.named_parameters() if p.ndim >= 2 and not self._has_initialiser(name)]
+        if all(p.ndim < 2 or name in self.exclude for name, p in model.named_parameters()):
+            raise ValueError(f"selective_reinit needs weights whose layer has reset_parameters(): {type(model).__name__} has none")
+        return []
+
+    def _has_initialiser(self, name: str) -> bool:
+        if self.method not in ("R", "RM"):
+            return True
+        try:
+            return bool(_owner(self.model, name, self.method))
+        except ValueError:
+            return False
+
+    def after_step(self, step):
+        """Reset, in place. ``.grad`` still holds the step's gradient: fit clears it only before the next backward pass."""
+        if step % self.every:
+            return
+        named = dict(self.model.named_parameters())
+        still = [name for name, p in named.items() if not p.requires_grad or p.grad is None]
+        gradients = {name: p.grad for name, p in named.items() if p.grad is not None} if self.utility == "gradient" else None
+        cut = {"rounding": "bernoulli"} if self.fraction else {"threshold": self.threshold, "relative": True}
+        try:
+            reinitialize(self.model, Case(self.method, self.fraction or None), utility=self.utility, gradients=gradients, biases="keep",
+                         exclude=[*self.exclude, *still], optimizer=self.optimizer, generator=self.generator, **cut)  # fmt: skip
+        except ValueError as error:
+            # No weight below the threshold is an ordinary outcome; a network that diverged is for fit to report.
+            if not any(reason in str(error) for reason in ("resets nothing", "NaN or infinite")):
+                raise
+
+    def state_dict(self):
+        """The state of the generator."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        """Go on in the same stream."""
+        self.generator.set_state(state["generator"])
+
+
+class Augmentation(Intervention):
+    """Random crops of the image padded by 4 pixels, and horizontal flips, instead of the run's own augmentation (H&T A.4)."""
+
+    augmentation = "crop_flip"
+
+
+class Crop(Intervention):
+    """`Augmentation` without the flips, for digits: mirrored, they are none."""
+
+    augmentation = "crop"
