@@ -78,6 +78,11 @@ def vgg16(num_classes: int) -> Chain:
                  dense(num_classes, (512 * 2 * 2, 1024, 1024)))  # fmt: skip
 
 
+def vgg16_32(num_classes: int) -> Chain:
+    """`vgg16` for 32 pixels, as H&T's figure 7 needs it: its last pooling leaves one pixel instead of four."""
+    return Chain(32, he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten())), dense(num_classes, (512, 1024, 1024)))
+
+
 def mini_vgg(num_classes: int) -> Chain:
     """The miniature of VGG-16 for 16 pixels: three stages of convolutions with batch norm, two hidden layers of 64."""
     features = convolutions(3, (12, "pool", 24, 24, "pool", 48, 48, "pool"), padding=1, norm=True)
@@ -131,6 +136,6 @@ def vit_tiny(num_classes: int) -> VisionTransformer:
 
 
 def mini_vit_tiny(num_classes: int) -> VisionTransformer:
-    """The miniature of ViT-Tiny for 16 pixels: patch 4, 4 layers, 3 heads, width 48, MLP x 2, dropout .1."""
-    return VisionTransformer(image_size=16, patch_size=4, num_layers=4, num_heads=3, hidden_dim=48, mlp_dim=96, dropout=0.1,
+    """The miniature of ViT-Tiny for 16 pixels: patch 4, 2 layers, 3 heads, width 48, MLP x 2, dropout .1."""
+    return VisionTransformer(image_size=16, patch_size=4, num_layers=2, num_heads=3, hidden_dim=48, mlp_dim=96, dropout=0.1,
                              num_classes=num_classes)  # fmt: skip

@@ -125,11 +125,12 @@ def device():
 
 def disk(options, profile):
     """Whether results and data can be written, or made, and the room there is."""
-    from . import decode, real
+    from . import classic, decode, real
 
-    missing = [name for name in profile.datasets if name in real.VARIANTS and not Path(options.data, name, "manifest.json").is_file()]
+    missing = [name for name in profile.all_datasets if not Path(options.data, name, "manifest.json").is_file()]
     to_pack = sum(3 * decode.SIZE**2 * real.published(name) + 2 * real.SETS[real.VARIANTS[name][0]].remote.archive_bytes
-                  for name in missing)  # fmt: skip
+                  for name in missing if name in real.VARIANTS)  # fmt: skip
+    to_pack += sum(3 * known.pixels**2 * known.total + known.archive_bytes for name in missing if (known := classic.SETS.get(name)))
     for name, need in (("results", ROOM), ("data", ROOM + to_pack / 1e9)):
         path = Path(getattr(options, name)).absolute()
         there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))  # also a link that leads nowhere
@@ -163,9 +164,14 @@ def inputs(options, profile):
 
 def remedies(kind: str, name: str, weights: str, folder: Path):
     """How a data set or weights come to be there, and then what a person has to do, if anything."""
-    from . import fetch, models, real
+    from . import classic, fetch, models, real
 
-    if kind == "data set" and name in real.VARIANTS:
+    if kind == "data set" and name in classic.SETS:
+        known = classic.SETS[name]
+        url, file = known.page, folder / "raw" / known.files[0].folder / known.files[0].name
+        if file.is_file():
+            return ("its raw files are, and the first run packs them",)
+    elif kind == "data set" and name in real.VARIANTS:
         remote = real.SETS[real.VARIANTS[name][0]].remote
         url, file = remote.url or remote.page, folder / "raw" / remote.archive
         if file.is_file() or (folder / "raw" / remote.key).is_dir():

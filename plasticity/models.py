@@ -142,6 +142,7 @@ ARCHITECTURES = {
     "cnn_bn": Architecture("cnn", "CNN with batch norm", partial(companion.cnn, norm=True), "classifier.2", fixed=True),
     "resnet18": Architecture("resnet18", "ResNet-18", companion.resnet18, "fc"),
     "vit_tiny": Architecture("vit_tiny", "ViT-Tiny", companion.vit_tiny, "heads.head", fixed=True),
+    "vgg16_32": Architecture("vgg", "VGG-16 (32 pixels)", companion.vgg16_32, "classifier.4", fixed=True),
     "vgg16": Architecture("vgg", "VGG-16", companion.vgg16, "classifier.4", 64, fixed=True),
     "mini_mlp": Architecture("mlp", "miniature MLP", partial(companion.mlp, size=8), "classifier.4", 8, fixed=True),
     "mini_mlp_bn": Architecture(

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import models, paper, real, records, train
+from . import classic, models, paper, real, records, scenarios, train
 from .config import PROFILES, Profile
 from .data import PAPER_NAMES, prepare
 from .offline import OFFLINE
@@ -58,17 +58,40 @@ def items(dataset: str, folder: str | Path) -> tuple[int, int, int]:
         tested = int(np.load(manifest.with_name("test.npy")).sum())
         content = json.loads(manifest.read_text())
         return content["shape"][0] - tested, tested, len(content["class_names"])
+    if dataset in classic.SETS:
+        known = classic.SETS[dataset]
+        return known.train, known.test, known.classes
     n = real.published(dataset)
     return n - n // 5, n // 5, len(real.SETS[real.VARIANTS[dataset][0]].drawn)
 
 
-def epochs(profile: Profile, architecture: str, dataset: str, recorded: pd.DataFrame) -> float:
-    """Expected epochs of a run: the mean of the recorded runs, else the paper's (tables 3 to 5), never above the cap."""
-    cap = profile.training[architecture].get("max_epochs", 2000)
+def pixels_of(dataset: str, architecture: str, folder: str | Path) -> int:
+    """The width of the images that an architecture gets from a data set."""
+    if dataset in classic.SETS:
+        return classic.SETS[dataset].pixels
+    manifest = Path(folder) / dataset / "manifest.json"
+    return json.loads(manifest.read_text())["shape"][1] if manifest.is_file() else models.architecture(architecture).image_size
+
+
+def epochs(cap: int, architecture: str, dataset: str, recorded: pd.DataFrame) -> float:
+    """Expected epochs of a run with early stopping: the mean of the recorded ones, else the paper's (tables 3 to 5), up to the cap."""
     done = recorded[(recorded.architecture == architecture) & (recorded.dataset == dataset)].epochs
     published = paper.frame()
     theirs = published[(published.architecture == FAMILY[architecture]) & (published.dataset == PAPER_NAMES.get(dataset))].epochs
     return min(cap, done.mean() if len(done) else theirs.mean() if len(theirs) else cap)
+
+
+def passes(run, rest: int, tested: int, classes: int, length: float) -> tuple[float, float]:
+    """Images that a run passes through its network in training and in evaluation; ``length``: its epochs if it stops early."""
+    if run.scenario == "transfer":
+        return length * round((1 - run.validation) * rest), length * round(run.validation * rest) + 2 * tested
+    trained = evaluated = 0
+    phases = scenarios.build(run.scenario).phases(torch.arange(rest), torch.zeros(rest, dtype=torch.long), classes, run.max_epochs,
+                                                  lambda purpose: torch.Generator())  # fmt: skip
+    for phase in phases:
+        trained += phase.epochs * len(phase.items) // run.batch_size * run.batch_size
+        evaluated += -(-phase.epochs // max(1, phase.epochs // run.max_epochs)) * tested
+    return trained, evaluated + tested + rest
 
 
 def work(profile: Profile, folder: str | Path, results: str | Path) -> pd.DataFrame:
@@ -79,28 +102,32 @@ def work(profile: Profile, folder: str | Path, results: str | Path) -> pd.DataFr
     runs = grid(profile)
     left, rows = set(records.missing(runs, Path(results) / "runs")), []
     done = records.frame(records.load_runs([run for run in runs if run not in left], Path(results) / "runs"))
-    for architecture in profile.architectures:
-        for dataset in profile.datasets:
-            here = [run for run in runs if (run.architecture, run.dataset) == (architecture, dataset)]
-            rest, tested, classes = items(dataset, folder)
-            to_do, length, run = len(left.intersection(here)), epochs(profile, architecture, dataset, done), here[0]
-            trained = length * round((1 - run.validation) * rest)
-            evaluated = length * round(run.validation * rest) + 2 * tested
-            pixels = models.architecture(architecture).image_size
-            each = cost(architecture, pixels, classes, run.batch_size)["gflop"]
-            rows.append({"architecture": architecture, "dataset": dataset, "runs": len(here), "to do": to_do, "epochs a run": length,
-                         "training passes": to_do * trained, "evaluation passes": to_do * evaluated,
-                         "gflop": to_do * (trained + evaluated / 3) * each, "run": run, "classes": classes})  # fmt: skip
+    groups = {}
+    for run in runs:
+        groups.setdefault((run.architecture, run.dataset), []).append(run)
+    known = {}  # of a scenario, since many runs share one
+    for (architecture, dataset), here in groups.items():
+        (rest, tested, classes), pixels = items(dataset, folder), pixels_of(dataset, architecture, folder)
+        length, chosen = epochs(here[0].max_epochs, architecture, dataset, done), [run for run in here if run in left]
+        for run in chosen:
+            key = (run.scenario, run.max_epochs, run.batch_size, run.validation, architecture, dataset)
+            known[key] = known.get(key) or passes(run, rest, tested, classes, length)
+        each = [known[run.scenario, run.max_epochs, run.batch_size, run.validation, architecture, dataset] for run in chosen]
+        trained, evaluated = (sum(numbers) for numbers in zip(*each, strict=True)) if each else (0, 0)
+        gflop = (trained + evaluated / 3) * cost(architecture, pixels, classes, here[0].batch_size)["gflop"]
+        long = [length if run.scenario == "transfer" else run.max_epochs for run in here]
+        rows.append({"architecture": architecture, "dataset": dataset, "runs": len(here), "to do": len(chosen), "epochs a run": np.mean(long),
+                     "training passes": trained, "evaluation passes": evaluated, "gflop": gflop, "run": here[0], "classes": classes,
+                     "pixels": pixels})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def measure(run, classes: int, device: torch.device, steps: int = 5) -> float:
+def measure(run, pixels: int, classes: int, device: torch.device, steps: int = 5) -> float:
     """Training images a second of an architecture on this machine: the median of some steps on noise, after one to warm up."""
     model = models.build(run.architecture, classes, seed=0)
     model = model.to(device, memory_format=torch.channels_last if run.channels_last else torch.contiguous_format).train()
     train.set_precision(run.precision)
     optimizer, seconds = train.build_optimizer(run, model), []
-    pixels = models.architecture(run.architecture).image_size
     images = torch.randn(run.batch_size, 3, pixels, pixels, device=device)
     labels = torch.zeros(run.batch_size, dtype=torch.long, device=device)
     for _ in range(steps + 1):
@@ -119,9 +146,9 @@ def by_architecture(table: pd.DataFrame, device: torch.device | None) -> tuple[p
     rows = []
     precision = table.run.iloc[0].precision
     for architecture, part in table.groupby("architecture", sort=False):
-        run, classes = part.run.iloc[0], part.classes.max()
-        about = cost(architecture, models.architecture(architecture).image_size, classes, run.batch_size)
-        speed = measure(run, classes, device) if device else ASSUMED[precision] / about["gflop"] / 1e9
+        run, pixels, classes = part.run.iloc[0], int(part.pixels.max()), part.classes.max()
+        about = cost(architecture, pixels, classes, run.batch_size)
+        speed = measure(run, pixels, classes, device) if device else ASSUMED[precision] / about["gflop"] / 1e9
         seconds = part.gflop.sum() / about["gflop"] / speed
         # weights, gradients, momentum, and the two copies that the best epoch needs
         memory = (5 * 4 * about["parameters"] + about["kept"]) / 1e9
@@ -143,11 +170,13 @@ def storage(profile: Profile, folder: str | Path) -> pd.DataFrame:
     rows = []
     for name in profile.all_datasets:
         rest, tested, _ = items(name, folder)
-        pixels = models.architecture(profile.architectures[0]).image_size
+        pixels = pixels_of(name, profile.architectures[0], folder)
         rows.append({"what": f"packed {name} (also in memory, shared by the workers)", "GB": 3 * pixels**2 * (rest + tested) / 1e9})
         if name in real.VARIANTS:  # 0: its maker does not say
             size = real.SETS[real.VARIANTS[name][0]].remote.archive_bytes
             rows.append({"what": f"download of {name}", "GB": size / 1e9 or float("nan")})
+        elif name in classic.SETS:
+            rows.append({"what": f"download of {name}", "GB": classic.SETS[name].archive_bytes / 1e9})
     if profile.weights == "imagenet":
         count = sum(models.count_parameters(name, 1000) for name in profile.architectures)
         rows.append({"what": "weights", "GB": 4 * count / 1e9})
@@ -171,7 +200,7 @@ def main(arguments=None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    shown = table.drop(columns=["run", "classes", "gflop"]).round({"epochs a run": 1, "training passes": 0, "evaluation passes": 0})
+    shown = table.drop(columns=["run", "classes", "pixels", "gflop"]).round({"epochs a run": 1, "training passes": 0, "evaluation passes": 0})
     with pd.option_context("display.width", 200, "display.max_columns", 20, "display.float_format", "{:,.10g}".format):
         print(f"{profile.title}: {len(grid(profile))} runs, {table['to do'].sum()} to do\n")
         print(shown.to_string(index=False), "\n")

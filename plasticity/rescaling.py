@@ -123,10 +123,9 @@ def _chain(model: nn.Module, images) -> tuple[list[str], int, str]:
         return list(_layers(model)), 0, "the order of its layers is unknown without images"
     model, batch = copy.deepcopy(model).double().eval(), images(2).double()
     layers, generator = _layers(model), torch.Generator().manual_seed(0)
-    for weight, bias in layers.values():  # zeros, as in fresh shifts and gains, would hide what they do
-        for tensor in (weight, bias):
-            if tensor is not None and not tensor.any():
-                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    for parameter in model.parameters():
+        if not parameter.any():  # zeros, as in fresh shifts and heads, would hide what stands in the way
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
     when = {name: place for place, name in enumerate(_run(model, batch))}
 
     def place(name: str) -> int:  # a layer that is used without being called, as in attention, ends with the module it is in

@@ -139,7 +139,8 @@ def warm_start(profile: Profile) -> dict[str, list[Run]]:
     parts["optimiser"] = [run for family in size.ablated for name, value in BETAS
                           for run in protocol(profile, family, warm(), **{name: value})]  # fmt: skip
     first, last = families[0], families[-1]
-    swaps = ((first, (size.pairs[first][0], size.pairs[last][1])), (last, (size.pairs[last][0], size.pairs[first][1])))
+    (easy, easy_data), (hard, hard_data) = size.pairs[first], size.pairs[last]
+    swaps = ((first, (easy, hard_data)), (last, ("vgg16_32" if hard == "vgg16" else hard, easy_data)))
     parts["swap"] = [run for family, pair in swaps for scenario in ("single", warm())
                      for run in protocol(profile, family, scenario, pair=pair)]  # fmt: skip
     hare = _hare(average["hare_tortoise"])

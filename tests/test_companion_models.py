@@ -54,7 +54,7 @@ def transformer(size, patch, width, depth, hidden, classes):
     ("mini_cnn", 10, convolutional(3, 1, 16, 16) + stack(64, 64, 10)),
     ("mini_cnn_bn", 10, convolutional(3, 1, 16, 16, norm=2) + stack(64, 64, 10)),
     ("mini_resnet18", 10, residual(((16, 1), (32, 1), (48, 1)), 16) + stack(48, 10)),
-    ("mini_vit_tiny", 20, transformer(16, 4, 48, 4, 96, 20)),
+    ("mini_vit_tiny", 20, transformer(16, 4, 48, 2, 96, 20)),
     ("mini_vgg", 40, convolutional(3, 3, 12, 24, 24, 48, 48, norm=2) + stack(192, 64, 64, 40)),
 ])  # fmt: skip
 def test_parameter_counts_by_hand(name, classes, count):

@@ -82,11 +82,22 @@ class Backwards(nn.Module):
         return self.last(features) if self.child else nn.functional.linear(features, self.last.weight, self.last.bias)
 
 
+class Offset(nn.Module):
+    """A parameter that belongs to no layer, and that does nothing as long as it is zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head, self.offset = nn.Linear(768, 6), nn.Linear(6, 5), nn.Parameter(torch.zeros(6))
+
+    def forward(self, images):
+        return self.head((self.inner(images.flatten(1)) + self.offset).relu())
+
+
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner, self.outer, self.head = nn.Linear(768, 6), nn.Linear(6, 6), nn.Linear(6, 5)
-        nn.init.zeros_(self.outer.weight)  # a branch that begins at zero must not pass for none
+        nn.init.zeros_(self.head.weight)  # a network that gives zeros at first must not pass for a chain
 
     def forward(self, images):
         features = self.inner(images.flatten(1)).relu()
@@ -214,14 +225,15 @@ def test_forward_order_is_not_the_order_of_registration():
     assert started(seeded(lambda: Backwards(child=False))).names == ["first", "middle", "last"], "used, though never called"
 
 
-@pytest.mark.parametrize("build, where", [(Residual, "'head'"), (lambda: models.build("mini_resnet", 5, 0), "'fc'"),
+@pytest.mark.parametrize("build, where", [(Residual, "'head'"), (Offset, "'head'"),
+                                          (lambda: models.build("mini_resnet", 5, 0), "'fc'"),
                                           (lambda: mlp(nn.GELU), "'3'"), (lambda: mlp(nn.ReLU6), "'3'")])  # fmt: skip
 def test_a_network_that_is_no_chain_scales_each_layer_by_itself_or_is_refused(build, where):
     model = seeded(build)
     method = started(model, features=0.5, classifier=0.5)
     disturb(model)
     found = rescaled(model, method)
-    for name in (n for n in found if n.endswith("bias")):
+    for name in (n for n in found if n.endswith("bias")):  # "offset" is none
         assert found[name] == pytest.approx(found[name.replace("bias", "weight")], rel=1e-4)
     with pytest.raises(ValueError, match=f"always.*output of ({where}) is not multiplied"):
         started(model, product="always")
@@ -326,13 +338,17 @@ def test_no_strength_is_the_base_run_bit_for_bit(world, run):
     assert not states_equal(base, something)
 
 
-def test_full_strength_keeps_the_first_phases_initial_norms_through_both_phases(world, run):
-    method = SoftRescaling(1.0, 1.0)
-    fitted = fit(run, world, method)
+def test_the_first_phases_initial_norms_hold_through_both_phases(world, run):
+    fitted = fit(run, world, method := SoftRescaling(0.01, 0.01))
     initial, last = train.build(run, world)[0].state_dict(), fitted.model.state_dict()
-    for name in (name + ".weight" for name in method.names):
-        assert last[name].norm().item() == pytest.approx(initial[name].norm().item(), rel=1e-5)
-        assert not torch.equal(last[name], initial[name])
+    expected, present = (torch.stack([state[name + ".weight"].norm() for name in method.names]) for state in (initial, last))
+    assert torch.allclose(method.norms, expected) and not torch.allclose(present, expected)
+
+
+def test_full_strength_keeps_the_norms_themselves(world, run):
+    fitted = fit(run, world, method := SoftRescaling(1.0, 1.0))
+    present = torch.stack([fitted.model.state_dict()[name + ".weight"].norm() for name in method.names])
+    assert torch.allclose(present, method.norms, rtol=1e-5) and not states_equal(fitted, fit(run, world, SoftRescaling(1.0, 0.0)))
 
 
 class Interrupting(Checkpoint):

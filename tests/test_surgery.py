@@ -115,7 +115,8 @@ def test_layer_norm_after_a_convolution_is_over_channels_and_positions_and_repla
     assert not any("running" in name for name in model.state_dict())
     x = torch.randn(2, 3, 6, 6)
     out = model[:2](x).flatten(1)
-    assert torch.allclose(out.mean(1), torch.zeros(2), atol=1e-5) and torch.allclose(out.std(1, unbiased=False), torch.ones(2), atol=1e-3)
+    assert torch.allclose(out.mean(1), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(out.std(1, unbiased=False), torch.ones(2), atol=1e-3)
     assert model(x).shape == (2, 2)
 
 
