@@ -250,8 +250,8 @@ def frame(records: list[dict]) -> pd.DataFrame:
     """One row a record: the configuration's fields, status, the metrics (NaN for a failed run) and seconds."""
     rows = []
     for record in records:
-        parts = _parts(record["config"]["case"])
-        rows.append(record["config"] | {"method": parts.method, "fraction": parts.fraction, "status": record["status"],
+        method, fraction = _parts(record["config"]["case"])
+        rows.append(record["config"] | {"method": method, "fraction": fraction, "status": record["status"],
                     "message": record.get("message", ""), "seconds": record["seconds"]}
                     | record.get("metrics", {}))  # fmt: skip
     columns = ["architecture", "dataset", "case", "seed", "status", "accuracy", "best_accuracy", "epochs", "best_epoch", "seconds"]
@@ -259,8 +259,12 @@ def frame(records: list[dict]) -> pd.DataFrame:
 
 
 @lru_cache
-def _parts(case: str) -> Case:
-    return Case.parse(case) if "+" not in case else Case()
+def _parts(case: str) -> tuple[str, float | None]:
+    try:
+        parsed = Case.parse(case)
+        return parsed.method, parsed.fraction
+    except ValueError:  # another method, or several
+        return case, None
 
 
 def histories(records: list[dict]) -> pd.DataFrame:

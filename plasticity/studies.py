@@ -68,7 +68,7 @@ SIZES = {
                "vgg": ("mini_vgg", "world_40")},
         plain={"mlp": ("mini_mlp", "digits"), "cnn": ("mini_cnn", "digits"), "cnn_bn": ("mini_cnn_bn", "digits"),
                "vgg": ("mini_vgg", "world_40")},
-        epochs={"mlp": 20, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 20, "cnn_bn": 20}, chunk_epochs=5, buffer=150, batch_size=64,
+        epochs={"mlp": 20, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 20, "cnn_bn": 20}, chunk_epochs=5, buffer=150, batch_size=32,
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=((0.1, 0.0), (1.0, 0.0), (1.0, 0.5)),
         whole=("mlp",),
         average={"ema": "ema(momentum=0.99)", "hare_tortoise": "hare_tortoise(momentum=0.99, every=2)",

@@ -378,16 +378,16 @@ def sum_of_gradients(
 ) -> dict[str, Tensor]:
     """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched.
 
-    ``labels`` [n] of all items replace the data set's own.
+    ``labels`` [n] of all items replace the data set's own. Frozen parameters have zeros.
     """
-    named, total = dict(model.named_parameters()), None
+    named, total = {name: p for name, p in model.named_parameters() if p.requires_grad}, None
     labels = batches.labels if labels is None else labels
     model.eval()
     for index in items.to(labels.device).split(batch_size):
         loss = F.cross_entropy(forward(model, batches(index)[0], precision), labels[index])
         batch = torch.autograd.grad(loss, list(named.values()))
         total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
-    return dict(zip(named, total, strict=True))
+    return {name: torch.zeros_like(p) for name, p in model.named_parameters()} | dict(zip(named, total, strict=True))
 
 
 def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:

@@ -4,16 +4,18 @@ A claim is "supported" if the whole 95% interval lies on its side, "contradicted
 pairs (network x seed) and uncorrected: of many lines at zero, one in forty would look like support.
 """
 
+import numpy as np
 import pandas as pd
 
 from .companion_papers import CLAIMS
-from .companion_tables import hares, optimisers
+from .companion_tables import NOTHING, hares, optimisers
 from .comparisons import METRICS, Difference, among, correlations, difference, only
 from .models import ARCHITECTURES
 
 MARGIN = 2.0  # points: what counts as no difference
+STRONG = 0.5  # a correlation that is worth a warning
 TRAINABILITY = ("spectral_decoupling", "l2_init", "redo", "crelu", "layer_norm", "continual_backprop")
-BOTH = " + l2 + augmentation"
+BOTH = f" + {NOTHING}"
 Line = tuple[str, str, Difference, str]  # claim's key, what is compared, the difference, the verdict
 
 
@@ -37,49 +39,53 @@ def warm_start(frames: dict[str, pd.DataFrame]) -> list[Line]:
     """H&T sections 3, 5.1 and appendix D on study 50."""
     cells, methods, remedies = frames["cells"], frames["methods"], frames["remedies"]
     warm, fresh = only(methods, method="base"), only(frames["fresh"], method="base")
-    both, fresh_both = only(remedies, method=BOTH[3:]), only(frames["fresh"], method=BOTH[3:])
+    both, fresh_both = only(remedies, method=NOTHING), only(frames["fresh"], method=NOTHING)
+    whole, close = only(cells, subset=1, noise=0), f"(within {MARGIN:g} points)"
     lines = [
-        line("two_sides", "training accuracy, hardest warm start minus none (within 2 points)", difference(warm, fresh, "train_accuracy"), 0),
+        line("two_sides", f"training accuracy, hardest warm start minus none {close}", difference(warm, fresh, "train_accuracy"), 0),
         line("trains_not_generalises", "test accuracy, hardest warm start minus none", difference(warm, fresh), -1),
         line("less_and_noisier", "a tenth minus all of the data in phase one, no noise",
-             difference(only(cells, subset=0.1, noise=0), only(cells, subset=1, noise=0)), -1),
+             difference(only(cells, subset=0.1, noise=0), whole), -1),
         line("less_and_noisier", "half of the labels wrong minus none, all data in phase one",
-             difference(only(cells, subset=1, noise=0.5), only(cells, subset=1, noise=0)), -1),
+             difference(only(cells, subset=1, noise=0.5), whole), -1),
     ]  # fmt: skip
     tried = {name: difference(part, fresh) for name, part in optimisers(frames["optimiser"]).groupby("setting")}
-    if tried:
+    if tried := {name: found for name, found in tried.items() if found.n}:
         best = max(tried, key=lambda name: tried[name].mean)
         lines.append(line("optimiser", f"the best setting ({best}) minus no warm start", tried[best], -1))
     for name in TRAINABILITY:
-        lines.append(line("trainability_methods", f"{name} minus nothing done (within 2 points)", difference(only(methods, method=name), warm), 0))
+        found = difference(only(methods, method=name), warm)
+        lines.append(line("trainability_methods", f"{name} minus nothing done {close}", found, 0))
     for key, names in (("regularisers", ("l2", "augmentation")), ("reinitialisation", ("shrink_perturb", "head_reset"))):
         lines += [line(key, f"{name} minus nothing done", difference(only(methods, method=name), warm), 1) for name in names]
     hare, reset = (only(remedies, method=name + BOTH) for name in ("hare_tortoise", "shrink_perturb"))
     for name in ("ema", "self_distillation"):
         lines.append(line("ht_beats_averages", f"H&T minus {name}", difference(hare, only(remedies, method=name + BOTH)), 1))
-    easy, hard = (hare[[(ARCHITECTURES[name].family == "vgg") is wanted for name in hare.architecture]] for wanted in (False, True))
+    easy, hard = _by_ease(hare)
     lines += [line("ht_beats_resets", "H&T minus shrink & perturb, ResNet and ViT", difference(easy, reset), 1),
               line("ht_beats_resets", "H&T minus no warm start, ResNet and ViT", difference(easy, fresh_both), 1),
-              line("resets_beat_ht", "shrink & perturb minus H&T, VGG", difference(among(reset, hard), hard), 1)]  # fmt: skip
-    settings = [(values, difference(part, both)) for values, part in hares(frames["ablation"], remedies).groupby(["momentum", "every"])
-                if set(part.architecture) <= set(frames["ablation"].architecture) or len(part)]  # fmt: skip
+              line("resets_beat_ht", "shrink & perturb minus H&T, VGG", difference(reset, hard), 1)]  # fmt: skip
+    ablation = frames["ablation"]
+    settings = [(values, found) for values, part in hares(ablation, among(remedies, ablation)).groupby(["momentum", "every"])
+                if (found := difference(part, both)).n]  # fmt: skip
     if settings:
         (momentum, every), found = min(settings, key=lambda item: item[1].mean)
-        lines.append(line("ht_robust", f"the worst H&T (momentum {momentum:g}, every {every:g} epochs) minus nothing more", found, 1))
+        said = f"the worst H&T (momentum {momentum:g}, every {every:g} epochs) minus nothing more"
+        lines.append(line("ht_robust", said, found, 1))
     return lines
 
 
 def continual(frames: dict[str, pd.DataFrame]) -> list[Line]:
-    """H&T section 5.2 on study 51."""
-    lines, rows = [], {access: frames[f"{access} drops"] for access in ("full", "limited")}
-    falls = rows["full"]
-    lines.append(line("ht_no_drops", "drop at new phases, shrink & perturb minus H&T, full access",
-                      difference(only(falls, method="shrink_perturb" + BOTH), only(falls, method="hare_tortoise" + BOTH), "drop"), 1))  # fmt: skip
-    limited = frames["limited"]
-    hare = only(limited, method="hare_tortoise" + BOTH)
-    for name, compared in (("shrink_perturb" + BOTH, "shrink & perturb"), (BOTH[3:], "nothing more")):
-        lines.append(line("ht_limited_access", f"H&T minus {compared}, limited access, at the end", difference(hare, only(limited, method=name)), 1))
-    return lines
+    """H&T section 5.2 on study 51, with `companion_tables.drops` as "full drops"."""
+    falls, limited = frames["full drops"], frames["limited"]
+    found = difference(only(falls, method="shrink_perturb" + BOTH), only(falls, method="hare_tortoise" + BOTH), "drop")
+    reset, nothing = (only(limited, method=name) for name in ("shrink_perturb" + BOTH, NOTHING))
+    easy, hard = _by_ease(only(limited, method="hare_tortoise" + BOTH))
+    end = "limited access, at the end"
+    return [line("ht_no_drops", "drop at new phases, shrink & perturb minus H&T, full access", found, 1),
+            line("ht_limited_access", f"H&T minus shrink & perturb, {end}, all but VGG", difference(easy, reset), 1),
+            line("ht_limited_access", f"H&T minus nothing more, {end}, all but VGG", difference(easy, nothing), 1),
+            line("ht_limited_access", f"H&T minus shrink & perturb, {end}, VGG (within {MARGIN:g} points)", difference(hard, reset), 0)]
 
 
 def rescaling(frames: dict[str, pd.DataFrame]) -> list[Line]:
@@ -89,32 +95,49 @@ def rescaling(frames: dict[str, pd.DataFrame]) -> list[Line]:
     for title, frame in frames.items():
         soft = frame[(frame.method == "soft_rescaling") & ~frame.case.str.contains("reinit=true")]
         if title == "warm start":
-            lines.append(line("swr_bounds", "weight magnitude, soft rescaling minus nothing done, warm start (no unit)",
-                              difference(soft, only(frame, method="base"), "weight_magnitude", 1), -1))  # fmt: skip
+            found = difference(soft, only(frame, method="base"), "weight_magnitude", 1)
+            lines.append(line("swr_bounds", "weight magnitude, soft rescaling minus nothing done, warm start (no unit)", found, -1))
         for name in ("base", "l2"):
             lines.append(line(keys[title], f"soft rescaling minus {name}, {title}", difference(soft, only(frame, method=name)), 1))
     return lines
 
 
 def indicators(frames: dict[str, pd.DataFrame]) -> list[Line]:
-    """H&T appendix C on study 50's warm starts: supported if no metric's correlation has one sign, off zero, in every network."""
+    """H&T appendix C on study 50's warm starts. Contradicted if a metric's intervals lie on one side of zero in all of several
+    networks; supported if each metric's lie on both sides, or within `STRONG` of zero somewhere; wide intervals decide nothing."""
     table = correlations(frames["cells"])
-    consistent = [name for name in METRICS if len(rows := only(table, metric=name)) and rows.r.notna().all() and
-                  ((rows.low > 0).all() or (rows.high < 0).all())]  # fmt: skip
-    tested = int(table.r.notna().sum())
-    said = f"metrics whose correlation with accuracy has one sign in all {table.network.nunique()} networks: {', '.join(consistent) or 'none'}"
-    result = "not tested" if not tested else "contradicted" if consistent else "supported"
-    return [("no_indicator", said, Difference(int(table.n.max()), float("nan"), float("nan"), float("nan")), result)]
+    defined, networks = table.dropna(subset="r"), table.network.nunique()
+    parts = {name: only(defined, metric=name) for name in METRICS if (defined.metric == name).any()}
+    consistent = [name for name, rows in parts.items() if len(rows) == networks > 1 and (rows.low.gt(0).all() or rows.high.lt(0).all())]
+    refuted = [name for name, rows in parts.items() if (rows.low.gt(0).any() and rows.high.lt(0).any())
+               or (rows.low.gt(-STRONG) & rows.high.lt(STRONG)).any()]  # fmt: skip
+    said = f"metrics whose correlation lies on one side of zero in all {networks} networks: {', '.join(consistent) or 'none'}"
+    result = "contradicted" if consistent else "supported" if len(refuted) == len(parts) else "undecided"
+    return [("no_indicator", said, Difference(int(defined.n.max()), *[np.nan] * 3), result)] if parts else []
 
 
-STUDIES = {"50": warm_start, "51": continual, "52": rescaling, "53": indicators}
+STUDIES = {  # a notebook's number: its lines, and the sections whose claims it is about
+    "50": (warm_start, ("3", "5.1", "D")),
+    "51": (continual, ("5.2",)),
+    "52": (rescaling, ("abstract",)),
+    "53": (indicators, ("C",)),
+}
 
 
 def claims(frames: dict[str, pd.DataFrame], study: str) -> pd.DataFrame:
     """A row a line of evidence for the claims that a study (its notebook's number) is about; a claim with none is "not tested"."""
-    known, rows = {claim.key: claim for claim in CLAIMS}, []
-    for key, compared, found, says in STUDIES[study](frames):
-        claim = known[key]
-        shown = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if found.low == found.low else "-"
-        rows.append({"Section": claim.section, "Claim": claim.says, "Decided by": compared, "Difference": shown, "n": str(found.n), "Verdict": says})
+    evidence, sections = STUDIES[study]
+    lines, rows = evidence(frames), []
+    for claim in (claim for claim in CLAIMS if claim.section in sections):
+        for _, compared, found, says in [each for each in lines if each[0] == claim.key] or [("", "-", None, "not tested")]:
+            form = "+.3g" if "no unit" in compared else "+.2f"
+            shown = f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]" if found and found.low == found.low else "-"
+            rows.append({"Section": claim.section, "Claim": claim.says, "Decided by": compared, "Difference": shown,
+                         "n": str(found.n if found else 0), "Verdict": says})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _by_ease(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs of other networks than VGG, and of VGG, where H&T found resets ahead."""
+    vgg = pd.Series([ARCHITECTURES[name].family == "vgg" for name in runs.architecture], runs.index, bool)
+    return runs[~vgg], runs[vgg]

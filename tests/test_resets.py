@@ -194,6 +194,7 @@ def two_layers():
     model = nn.Sequential(nn.Linear(4, 2, bias=True), nn.Linear(2, 1))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.1, 5.0, 0.2, 6.0]]))
+        model[0].bias.copy_(torch.tensor([0.001, 5.0]))  # biases do not compete
         model[1].weight.copy_(torch.tensor([[1.0, 2.0]]))
     return model
 

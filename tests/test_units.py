@@ -336,6 +336,23 @@ def test_the_least_useful_mature_unit_goes_when_a_whole_one_is_due():
     assert method.age[0].tolist() == [10, 2, 10, 10] and method.utility[0][1] == 0 and 0.2 < method.due[0] < 0.9
 
 
+def test_a_young_unit_is_protected_however_useless():
+    model, method = backprop([3.0, 1.0, 2.0], rate=0.5, maturity=2)
+    method.age[0].copy_(torch.tensor([5, 0, 5]))
+    model(pictures(5))
+    method.after_step(1)
+    assert (model[4].weight == 0).tolist() == [[False, False, True]] and method.age[0].tolist() == [6, 1, 0]
+
+
+def test_watching_an_in_place_activation_changes_nothing():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.SiLU(inplace=True), nn.Linear(4, 2))
+    images, method = pictures(5), ContinualBackprop(rate=0.0)
+    before = model(images)
+    method.prepare(model, start_of(images=pictures))
+    assert torch.equal(model(images), before)
+    assert torch.allclose(method.seen[0], nn.functional.silu(model[1](model[0](images))).abs().mean(0))
+
+
 def test_several_units_may_be_due_at_once_and_moments_go_with_them():
     model = hidden_layer([3.0, 1.0, 2.0, 4.0])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
