@@ -23,7 +23,7 @@ COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_sof
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper companions plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper companions companions-reference plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -92,6 +92,10 @@ reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into
 	cp $(RESULTS)/runs.csv $(REFERENCE)/
 	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md $(REFERENCE)/tables/
 	cp $(RESULTS)/figures/*.png $(REFERENCE)/figures/
+
+companions-reference: $(COMPANIONS)  ## The same of the companions, into reference/companions
+	mkdir -p reference/companions
+	cp $(RESULTS)/runs_5?.csv $(RESULTS)/tables/5?_*.csv $(RESULTS)/tables/5?_*.md $(RESULTS)/figures/5?_*.png reference/companions/
 
 clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records
 	rm -rf $(EXECUTED)

@@ -43,7 +43,9 @@ def by_method(frame: pd.DataFrame, lower: pd.DataFrame, upper: pd.DataFrame, by:
     A line without a name is not drawn.
     """
     groups = list(frame[by].unique())
-    figure, axes, panels = _networks(frame, value, [by], height=1 + 0.55 * max(4, len(groups)), sharey=True)
+    shared = bool(groups) and all(str(group).endswith(f" + {NOTHING}") for group in groups)
+    shown = names_of(groups).values() if shared else map(_wrapped, groups)
+    figure, axes, panels = _networks(frame, value, [by], height=2.5 + 0.55 * max(3, len(groups)), sharey=True)
     for ax, name, rows in panels:
         for i, group in enumerate(groups):
             values = scale * rows[rows[by] == group][value].dropna()
@@ -53,9 +55,10 @@ def by_method(frame: pd.DataFrame, lower: pd.DataFrame, upper: pd.DataFrame, by:
             if said:
                 _level(ax.axvline, scale * only(reference, network=name)[value], said, colour)
         ax.locator_params(axis="x", nbins=4)
-    axes[0, 0].set_yticks(range(len(groups)), [_wrapped(group) for group in groups], linespacing=0.85)
+    axes[0, 0].set_yticks(range(len(groups)), [*shown], linespacing=0.85)
     axes[0, 0].set_ylim(len(groups) - 0.4, -0.6)
-    return _finish(figure, axes, label or f"{LABELS.get(value, value)} (%)", "", "Dot: one run; bar and dashed line: mean.")
+    label = textwrap.fill(label or f"{LABELS.get(value, value)} (%)", 20)  # not into the next panel's
+    return _finish(figure, axes, label, "", f"Dot: one run; bar and dashed line: mean.{f' All with {NOTHING}.' if shared else ''}")
 
 
 @style()
@@ -159,7 +162,7 @@ def _networks(frame, value, by, height, **sharing):
     """A titled panel a network, its name and its rows: abreast up to three, four as two by two, within 16 cm."""
     names = list(frame.network.unique()) or [""]
     columns = 2 if len(names) in (2, 4) else min(3, len(names))
-    figure, axes = _grid(-(-len(names) // columns), columns, height, 15 / columns if columns > 1 else 11, **sharing)
+    figure, axes = _grid(-(-len(names) // columns), columns, height, 15 / columns, **sharing)
     panels = [(ax, name, only(frame, network=name)) for ax, name in zip(axes.flat, names, strict=False)]
     for ax, name, rows in panels:
         ax.set_title(f"{_narrow(name, 36 if columns < 3 else 24)}\n{_n(rows.dropna(subset=value).groupby(by).size())}")

@@ -223,7 +223,8 @@ FIRST_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scrat
 
 def derived(name: str, parent: str, title: str, training: dict, **fields) -> None:
     """Add a profile that differs from its parent in ``fields``, and in ``training`` for every architecture."""
-    settings = {key: value | training for key, value in PROFILES[parent].training.items()}
+    kept = fields.get("architectures", PROFILES[parent].architectures)
+    settings = {key: value | training for key, value in PROFILES[parent].training.items() if key in kept}
     PROFILES[name] = replace(PROFILES[parent], name=name, title=title, training=settings, **fields)
 
 

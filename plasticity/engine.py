@@ -12,7 +12,7 @@ import torch
 from . import data as data_sets
 from . import identity, models, records, status, train
 from .checkpoints import Checkpoint
-from .config import SOURCES, Profile, Run, source_run
+from .config import SOURCES, Profile, Run
 from .place import Place, data_folder, marked, origin
 from .progress import Progress
 from .studies import grid

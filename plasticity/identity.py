@@ -4,8 +4,9 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-ROOMS = ("notation", "reinit", "interventions", "averages", "penalties", "rescaling", "resets", "units", "surgery", "methods", "scenarios",
-         "companion_models", "models", "render", "offline", "real", "decode", "classic", "data", "augment", "config", "measures", "train")  # fmt: skip
+ROOMS = ("notation", "reinit", "interventions", "averages", "penalties", "rescaling", "resets", "units", "surgery", "methods",
+         "scenarios", "companion_models", "models", "render", "offline", "real", "decode", "classic", "data", "augment", "config",
+         "measures", "train")  # fmt: skip
 
 
 @lru_cache(maxsize=1)

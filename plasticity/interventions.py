@@ -31,7 +31,7 @@ class Start:
     gradients: Callable[[], dict[str, Tensor]]
     phase: int = 1  # counted from 1
     learned: bool = True  # whether the weights come from pretraining or from an earlier phase, not just from initialisation
-    initial: dict[str, Tensor] = field(default_factory=dict)  # the state dict as initialised, before any weights were loaded: not to be written
+    initial: dict[str, Tensor] = field(default_factory=dict)  # the state as initialised, before weights were loaded; read only
     head: str = ""  # the name of the head's module
     images: Callable[[int], Tensor] | None = None
 

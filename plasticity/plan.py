@@ -116,9 +116,9 @@ def work(profile: Profile, folder: str | Path, results: str | Path) -> pd.DataFr
         trained, evaluated = (sum(numbers) for numbers in zip(*each, strict=True)) if each else (0, 0)
         gflop = (trained + evaluated / 3) * cost(architecture, pixels, classes, here[0].batch_size)["gflop"]
         long = [length if run.scenario == "transfer" else run.max_epochs for run in here]
-        rows.append({"architecture": architecture, "dataset": dataset, "runs": len(here), "to do": len(chosen), "epochs a run": np.mean(long),
-                     "training passes": trained, "evaluation passes": evaluated, "gflop": gflop, "run": here[0], "classes": classes,
-                     "pixels": pixels})  # fmt: skip
+        rows.append({"architecture": architecture, "dataset": dataset, "runs": len(here), "to do": len(chosen),
+                     "epochs a run": np.mean(long), "training passes": trained, "evaluation passes": evaluated, "gflop": gflop,
+                     "run": here[0], "classes": classes, "pixels": pixels})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -200,7 +200,8 @@ def main(arguments=None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    shown = table.drop(columns=["run", "classes", "pixels", "gflop"]).round({"epochs a run": 1, "training passes": 0, "evaluation passes": 0})
+    shown = table.drop(columns=["run", "classes", "pixels", "gflop"])
+    shown = shown.round({"epochs a run": 1, "training passes": 0, "evaluation passes": 0})
     with pd.option_context("display.width", 200, "display.max_columns", 20, "display.float_format", "{:,.10g}".format):
         print(f"{profile.title}: {len(grid(profile))} runs, {table['to do'].sum()} to do\n")
         print(shown.to_string(index=False), "\n")

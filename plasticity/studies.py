@@ -5,6 +5,7 @@ notebook from 50 to 54; ``grid`` gives all of their runs together. In the small 
 time scales of the averages shrink; nothing else differs.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from .config import ADAMW, PROFILES, Profile, Run, derived
 from .methods import build
 from .models import architecture
 
-COMPANION = {"mini": "companions", "quick": "companions_quick", "paper": "companions_paper"}
+COMPANION = {"mini": "companions", "quick": "companions_quick", "paper": "companions_paper", "rehearsal": "companions_rehearsal"}
 get_profile = config.get_profile
 TRAINABILITY = ("spectral_decoupling", "l2_init", "redo", "crelu", "layer_norm", "continual_backprop")
 RESETS = ("head_reset", "shrink_perturb", "25M", "selective_reinit")
@@ -57,7 +58,8 @@ SIZES = {
         pairs={"mlp": ("mlp_bn", "mnist"), "resnet18": ("resnet18", "cifar10"), "vit_tiny": ("vit_tiny", "cifar100"),
                "vgg": ("vgg16", "tiny_imagenet")},
         plain={"mlp": ("mlp", "mnist"), "cnn": ("cnn", "cifar10"), "cnn_bn": ("cnn_bn", "cifar100"), "vgg": ("vgg16", "tiny_imagenet")},
-        epochs={"mlp": 100, "resnet18": 100, "vit_tiny": 100, "vgg": 100, "cnn": 100, "cnn_bn": 100}, chunk_epochs=100, buffer=5000, batch_size=256,
+        epochs=dict.fromkeys(("mlp", "resnet18", "vit_tiny", "vgg", "cnn", "cnn_bn"), 100), chunk_epochs=100, buffer=5000,
+        batch_size=256,
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=(),
         whole=("mlp", "resnet18", "vit_tiny", "vgg"),
         average={"ema": "ema", "hare_tortoise": "hare_tortoise", "self_distillation": "self_distillation"},
@@ -68,7 +70,8 @@ SIZES = {
                "vgg": ("mini_vgg", "world_40")},
         plain={"mlp": ("mini_mlp", "digits"), "cnn": ("mini_cnn", "digits"), "cnn_bn": ("mini_cnn_bn", "digits"),
                "vgg": ("mini_vgg", "world_40")},
-        epochs={"mlp": 20, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 20, "cnn_bn": 20}, chunk_epochs=5, buffer=150, batch_size=32,
+        epochs={"mlp": 20, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 20, "cnn_bn": 20}, chunk_epochs=5, buffer=150,
+        batch_size=32,
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=((0.1, 0.0), (1.0, 0.0), (1.0, 0.5)),
         whole=("mlp",),
         average={"ema": "ema(momentum=0.99)", "hare_tortoise": "hare_tortoise(momentum=0.99, every=2)",
@@ -76,18 +79,21 @@ SIZES = {
         momenta=(0.9, 0.999), intervals=(1, 4, 10), ablated=("resnet18",), continual=("mlp", "resnet18", "vgg")),
 }  # fmt: skip
 SIZES["companions_quick"] = replace(
-    SIZES["companions"], epochs=dict.fromkeys(SIZES["companions"].epochs, 2), chunk_epochs=1, cells=((0.1, 0.0),), whole=(), momenta=(),
-    intervals=(1,), continual=("mlp",), pairs={k: v for k, v in SIZES["companions"].pairs.items() if k != "vit_tiny"},
-    plain={k: v for k, v in SIZES["companions"].plain.items() if k != "vgg"})  # fmt: skip
-NOT_ON_TRANSFER = ("crelu", "layer_norm")  # they change layers, so that pretrained weights do not fit
-TRANSFER_CASES = (
+    SIZES["companions"], epochs=dict.fromkeys(SIZES["companions"].epochs, 1), chunk_epochs=1, cells=((0.1, 0.0),), whole=(),
+    momenta=(), intervals=(1,), continual=("mlp",), pairs={family: SIZES["companions"].pairs[family] for family in ("mlp", "vgg")}, ablated=("vgg",),
+    plain={family: SIZES["companions"].plain[family] for family in ("mlp", "cnn_bn")})  # fmt: skip
+SIZES["companions_rehearsal"] = replace(
+    SIZES["companions_paper"], epochs=dict.fromkeys(SIZES["companions_paper"].epochs, 1), chunk_epochs=1, buffer=10,
+    cells=((0.1, 0.0),), whole=(), momenta=(), intervals=(1,), ablated=("resnet18",), continual=("resnet18",))  # fmt: skip
+TRANSFER_CASES = (  # not crelu and layer_norm: they change layers, so that pretrained weights do not fit
     "base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation", "shrink_perturb(keep=0.8)",
     "shrink_perturb(keep=0.2)", "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.99)",
-    "hare_tortoise(momentum=0.99, every=2)", "self_distillation(momentum=0.99)", "10M + soft_rescaling", "10M + hare_tortoise(momentum=0.99, every=2)",
+    "hare_tortoise(momentum=0.99, every=2)", "self_distillation(momentum=0.99)", "10M + soft_rescaling",
+    "10M + hare_tortoise(momentum=0.99, every=2)",
     "10M + l2_sp", "l2_sp + hare_tortoise(momentum=0.99, every=2)")  # fmt: skip
 
 
-def protocol(profile: Profile, family: str, scenario: str, case: str = "base", pair: tuple[str, str] | None = None, **fields) -> list[Run]:
+def protocol(profile: Profile, family: str, scenario: str, case: str = "base", pair: tuple | None = None, **fields) -> list[Run]:
     """A run for each repeat as H&T train (Table 3): AdamW, warm-up over a tenth of each phase, gradients clipped at 0.5."""
     size = SIZES[profile.name]
     network, dataset = pair or size.pairs[family]
@@ -145,19 +151,21 @@ def warm_start(profile: Profile) -> dict[str, list[Run]]:
                      for run in protocol(profile, family, scenario, pair=pair)]  # fmt: skip
     hare = _hare(average["hare_tortoise"])
     tried = [(momentum, hare[1]) for momentum in size.momenta] + [(hare[0], every) for every in size.intervals]
-    parts["ablation"] = [run for family in size.ablated for momentum, every in tried
-                         for run in protocol(profile, family, warm(), f"hare_tortoise(momentum={momentum}, every={every}) + {BOTH}")]  # fmt: skip
+    hares = [f"hare_tortoise(momentum={momentum}, every={every}) + {BOTH}" for momentum, every in tried]
+    parts["ablation"] = [run for family in size.ablated for case in hares for run in protocol(profile, family, warm(), case)]
     return parts
 
 
 def continual(profile: Profile) -> dict[str, list[Run]]:
     """Study 51: figure 6 of H&T, full and limited access, and what its released code's buffer does."""
     size, parts = SIZES[profile.name], {}
-    cases = (BOTH, f"shrink_perturb + {BOTH}", f"head_reset + {BOTH}", f"{size.average['hare_tortoise']} + {BOTH}", f"soft_rescaling + {BOTH}")
+    methods = ("shrink_perturb", "head_reset", size.average["hare_tortoise"], "soft_rescaling")
+    cases = (BOTH, *(f"{method} + {BOTH}" for method in methods))
     for access in ("full", "limited", "collapsed"):
-        buffer = "" if access == "full" else f", buffer={size.buffer}"
-        parts[access] = [run for family in size.continual for case in (cases if access != "collapsed" else (cases[0], cases[3]))
-                         for run in protocol(profile, family, f"continual(access={access}{buffer})", case, max_epochs=size.chunk_epochs)]  # fmt: skip
+        scenario = f"continual(access={access}" + (")" if access == "full" else f", buffer={size.buffer})")
+        chosen = cases if access != "collapsed" else (cases[0], cases[3])
+        parts[access] = [run for family in size.continual for case in chosen
+                         for run in protocol(profile, family, scenario, case, max_epochs=size.chunk_epochs)]  # fmt: skip
     return parts
 
 
@@ -188,7 +196,8 @@ def transfer(profile: Profile) -> dict[str, list[Run]]:
     return {"transfer": list(config.grid(profile))}
 
 
-STUDIES = {"50_warm_start": warm_start, "51_continual": continual, "52_soft_rescaling": soft_rescaling, "54_all_methods_on_transfer": transfer}
+STUDIES = {"50_warm_start": warm_start, "51_continual": continual, "52_soft_rescaling": soft_rescaling,
+           "54_all_methods_on_transfer": transfer}  # fmt: skip
 
 
 def companion(name: str, repeats: int = 0, reading: str = "") -> Profile:
@@ -239,10 +248,13 @@ def _hare(text: str) -> tuple[float, int]:
 PROFILES["companions"] = replace(
     PROFILES["mini"], name="companions", title="the companion papers in miniature, and all methods on transfer; offline, on any laptop",
     repeats=3, cases=TRANSFER_CASES, controls=("scratch",), seconds_a_run=4.0,
-    more_datasets=tuple(dict.fromkeys(data for _, data in [*SIZES["companions"].pairs.values(), *SIZES["companions"].plain.values()])))  # fmt: skip
+    more_datasets=tuple(dict.fromkeys(data for _, data in SIZES["companions"].pairs.values())))  # fmt: skip
 derived("companions_quick", "companions", "a first look at the companions: few and short runs; their numbers mean little",
         {"max_epochs": 2, "patience": 1}, repeats=1, weights="source_small", cases=("base", "10M", "l2_sp", "soft_rescaling"),
         architectures=("mini_simplenet",), datasets=("photos",))  # fmt: skip
 derived("companions_paper", "paper", "the companion papers as published, and all methods on the main paper's transfer, for GPUs", {},
-        repeats=5, cases=tuple(case.replace("momentum=0.99, every=2", "").replace("momentum=0.99", "").replace("()", "") for case in TRANSFER_CASES),
+        repeats=5, cases=tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES),
         controls=("scratch",), more_datasets=("mnist", "cifar10", "cifar100", "tiny_imagenet"))  # fmt: skip
+derived("companions_rehearsal", "companions_paper", "their data and networks at full size, single epochs; scaled-down data will do",
+        {"max_epochs": 1}, repeats=1, complete=False, weights="random", architectures=("resnet50",), datasets=("dtd",),
+        cases=("base", "10M", "l2_sp", "soft_rescaling", "hare_tortoise"), controls=())  # fmt: skip

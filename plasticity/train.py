@@ -97,7 +97,7 @@ def fit(
     order, draws = stream("order"), stream("augment")
     augment = AUGMENTATIONS[method.augmentation or run.augment]
     phases = scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream)
-    initial = {name: value.to(device) for name, value in initial.items()}
+    initial, head = {name: value.to(device) for name, value in initial.items()}, models.architecture(run.architecture).head
     network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
     resets, history, best, best_state, earlier, all_steps = [], [], None, None, 0.0, 0
     state = checkpoint.load(inputs) if checkpoint else None
@@ -114,9 +114,8 @@ def fit(
             def images(count: int, phase=phase) -> Tensor:
                 return batches(phase.items[:count].to(device))[0]
 
-            resets += method.prepare(model, interventions.Start(
-                run, stream("reinit" if number == 1 else f"reinit/{number}"), optimizer, gradients, number, sha256 is not None or number > 1,
-                initial, models.architecture(run.architecture).head, images))  # fmt: skip
+            own, learned = stream("reinit" if number == 1 else f"reinit/{number}"), sha256 is not None or number > 1
+            resets += method.prepare(model, interventions.Start(run, own, optimizer, gradients, number, learned, initial, head, images))
             if state and number < state["phase"]:
                 all_steps += total_steps  # prepared again, in turn, and trained already
                 history += state["history"][len(history) : len(history) + phase.epochs]
@@ -165,14 +164,15 @@ def fit(
                     history[-1] |= {f"{kind}_loss": found[0], f"{kind}_accuracy": found[1]}
                 if run.measure and ((epoch - first + 1) % run.measure == 0 or ends):
                     history[-1] |= measures.measure(model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial,
-                                                    models.architecture(run.architecture).head)  # fmt: skip
-                if best is None or kind == "test" or history[-1]["validation_loss"] < best["validation_loss"]:  # test items choose nothing
+                                                    head)  # fmt: skip
+                # Test items choose nothing: where they are watched, the last epoch is the one that counts.
+                if best is None or kind == "test" or history[-1]["validation_loss"] < best["validation_loss"]:
                     best = history[-1]
                     best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if kind != "test" else None
                 if checkpoint:
                     checkpoint.save(epoch, {
-                        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(), "phase": number,
-                        "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
+                        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(),
+                        "phase": number, "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
                         "best_state": best_state, "seconds": earlier + time.perf_counter() - started,
                     })  # fmt: skip
 
@@ -315,7 +315,8 @@ def build(
     """
     data, arch = data_sets.load(Path(folder), run.dataset), models.architecture(run.architecture)
     if arch.fixed and data.images.shape[1] != arch.image_size:
-        raise ValueError(f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have {data.images.shape[1]}")
+        raise ValueError(f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have "
+                         f"{data.images.shape[1]}")  # fmt: skip
     model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
     method = method or interventions.Intervention()
     method.reshape(model)

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from plasticity import __main__ as command
-from plasticity import execute, paper, records
+from plasticity import execute, paper, records, studies
 from plasticity.config import get_profile, grid
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +29,12 @@ def code(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
+PAPERS = ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "20_analysis", "30_figures"]
+COMPANIONS = ["50_warm_start", "51_continual", "52_soft_rescaling", "53_plasticity_metrics", "54_all_methods_on_transfer"]
+
+
 def test_all_of_them_are_here():
-    assert NAMES == ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "13_efficientnet_lite0", "20_analysis", "30_figures"]
+    assert NAMES == sorted([*PAPERS, "13_efficientnet_lite0", *COMPANIONS]) and command.COMPANIONS == COMPANIONS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -87,7 +91,7 @@ def executed(tmp_path_factory):
     """Profile quick in a folder of its own; notebooks that do not need each other run side by side, as with make -j2."""
     folder = tmp_path_factory.mktemp("quick")
     with ThreadPoolExecutor(2) as pool:
-        for names in (NAMES[:1], NAMES[1:4], NAMES[5:]):
+        for names in (PAPERS[:1], PAPERS[1:4], PAPERS[4:]):
             list(pool.map(partial(run_notebook, folder=folder), names))
     return folder
 
@@ -95,7 +99,7 @@ def executed(tmp_path_factory):
 @pytest.mark.slow
 def test_a_network_with_imagenet_weights_goes_through_the_same_notebooks(tmp_path):
     with ThreadPoolExecutor(2) as pool:
-        for names in (NAMES[:1], NAMES[4:5], NAMES[5:]):
+        for names in (PAPERS[:1], ["13_efficientnet_lite0"], PAPERS[4:]):
             list(pool.map(partial(run_notebook, folder=tmp_path, profile="imagenet_quick"), names))
     assert "efficientnet-lite0-57934424" in (tmp_path / "notebooks" / "00_data_prep.ipynb").read_text()
     table = (tmp_path / "tables" / "table_efficientnet_lite0.csv").read_text()
@@ -119,7 +123,7 @@ def test_quick_makes_every_table_and_figure(executed):
 
 @pytest.mark.slow
 def test_executed_notebooks_show_their_figures_as_pictures(executed):
-    pictures = {name: (executed / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in NAMES if name[:2] != "13"}
+    pictures = {name: (executed / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in PAPERS}
     assert pictures == {"00_data_prep": 5, "10_simplenet": 1, "11_resnet50": 1, "12_vit_b16": 1, "20_analysis": 0, "30_figures": 7}
 
 
@@ -137,10 +141,10 @@ def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
 def test_the_command_line_knows_the_same_notebooks_in_the_same_order(executed, capsys):
     assert command.main(["reproduce", "quick", "--results", str(executed), "--data", str(executed / "data")]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"{executed}/notebooks/{name}.ipynb is up to date" for name in NAMES if not name.startswith("13")]
+    assert said == [f"{executed}/notebooks/{name}.ipynb is up to date" for name in PAPERS]
     dry = ["make", "-n", "reproduce", "PROFILE=quick", "RESULTS=nowhere"]
     text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == [name for name in NAMES if not name.startswith("13")]
+    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == PAPERS
 
 
 @pytest.mark.slow
@@ -149,3 +153,37 @@ def test_tables_tell_what_the_records_say(executed):
     base = frame[(frame.architecture == "mini_vit") & (frame.dataset == "photos") & (frame.case == "base")].accuracy.mean()
     assert f"{100 * base:.3f}" in (executed / "tables" / "table5.md").read_text()
     assert len(paper.contradictions()) == (executed / "tables" / "20_contradictions.csv").read_text().count("\n") - 1
+
+
+@pytest.fixture(scope="module")
+def companions(executed):
+    """The companion studies of profile quick in the same folder, which has the data and the pretrained weights."""
+    run_notebook(COMPANIONS[0], executed)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(run_notebook, folder=executed), COMPANIONS[1:]))
+    return executed
+
+
+@pytest.mark.slow
+def test_the_companions_make_every_table_and_figure(companions):
+    runs = studies.grid(studies.companion("quick"))
+    done = records.load_runs(runs, companions / "runs")
+    assert len(done) == len(runs) and {record["status"] for record in done} == {"done"}
+    tables = {path.name for path in (companions / "tables").iterdir()}
+    assert {f"{name}_claims.md" for name in ("50", "51", "52", "53")} <= tables and "54_ranking.csv" in tables
+    pictures = {name: (companions / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in COMPANIONS}
+    assert pictures == {"50_warm_start": 7, "51_continual": 3, "52_soft_rescaling": 6, "53_plasticity_metrics": 2,
+                        "54_all_methods_on_transfer": 2}  # fmt: skip
+    base = [record["metrics"]["accuracy"] for run, record in zip(runs, done, strict=True)
+            if (run.architecture, run.scenario, run.case) == ("mini_vgg", "single", "base")]  # fmt: skip
+    assert f"{100 * base[0]:.1f}" in (companions / "tables" / "50_methods_beside.md").read_text()
+
+
+@pytest.mark.slow
+def test_make_and_the_command_line_agree_about_the_companions(companions, capsys):
+    options = ["--companions", "--results", str(companions), "--data", str(companions / "data")]
+    assert command.main(["reproduce", "quick", *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{companions}/notebooks/{name}.ipynb is up to date" for name in COMPANIONS]
+    dry = ["make", "-n", "companions", "PROFILE=quick", "RESULTS=nowhere"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == COMPANIONS

@@ -116,8 +116,8 @@ def test_one_way_to_write_a_scenario():
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
-RUN = Run("mini_simplenet", "photos", weights="none", scenario="warm_start(subset=0.5, noise=0.2)", optimizer="adamw", lr=1e-3, warmup=0.1,
-          clip=0.5, batch_size=8, max_epochs=3, patience=0, validation=0, augment="flip", measure=2)  # fmt: skip
+RUN = Run("mini_simplenet", "photos", weights="none", scenario="warm_start(subset=0.5, noise=0.2)", optimizer="adamw", lr=1e-3,
+          warmup=0.1, clip=0.5, batch_size=8, max_epochs=3, patience=0, validation=0, augment="flip", measure=2)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,8 @@ def test_measuring_changes_nothing(folder):
 
 
 def test_labels_are_wrong_in_training_only(folder):
-    clean, noisy = (train.fit(replace(RUN, scenario=f"warm_start(subset=1, noise={noise})"), folder, "cpu") for noise in (0, 1))
+    runs = [replace(RUN, scenario=f"warm_start(subset=1, noise={noise})") for noise in (0, 1)]
+    clean, noisy = (train.fit(run, folder, "cpu") for run in runs)
     assert clean.history[2]["train_loss"] < noisy.history[2]["train_loss"]
     assert noisy.history[2]["test_accuracy"] < clean.history[2]["test_accuracy"] - 0.2
 

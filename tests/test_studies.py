@@ -7,10 +7,10 @@ import pytest
 from plasticity import config, methods, models, scenarios, studies
 from plasticity.config import get_profile
 
-PAPER, MINI, QUICK = (get_profile(name) for name in ("companions_paper", "companions", "companions_quick"))
+PAPER, MINI, QUICK, REHEARSAL = (get_profile(f"companions{name}") for name in ("_paper", "", "_quick", "_rehearsal"))
 
 
-@pytest.mark.parametrize("profile", [PAPER, MINI, QUICK], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", [PAPER, MINI, QUICK, REHEARSAL], ids=lambda profile: profile.name)
 def test_every_run_occurs_once_under_one_name_and_can_be_built(profile):
     runs = studies.grid(profile)
     assert len(runs) == len(set(runs)) == len({str(run) for run in runs})
@@ -42,15 +42,18 @@ def test_soft_rescalings_protocol():
     assert run.scenario == "warm_start(subset=0.5, noise=0, equal=false)" and run.max_epochs == 100 and run.clip == run.warmup == 0
     method = methods.build(run.case)
     assert (method.features, method.classifier, method.reinit) == (1e-4, 1.0, False)
-    assert {run.max_epochs for run in parts["single task"]} == {200} and {run.schedule for run in parts["single task, decaying"]} == {"steps"}
+    assert {run.max_epochs for run in parts["single task"]} == {200}
+    assert {run.schedule for run in parts["single task, decaying"]} == {"steps"}
     assert any("reinit=true" in run.case for run in parts["single task, decaying"])
     assert not any("reinit=true" in run.case for part in ("single task", "warm start") for run in parts[part])
 
 
 def test_transfer_is_the_main_papers_protocol():
-    own = {run.case: run for run in config.grid(get_profile("mini")) if (run.architecture, run.dataset, run.seed) == ("mini_vit", "elpv", 0)}
-    runs = [run for run in studies.study(MINI, "54_all_methods_on_transfer")["transfer"] if (run.architecture, run.dataset) == ("mini_vit", "elpv")]
-    shared = [run for run in runs if run.seed == 0 and run.case in own]
+    def chosen(runs):
+        return {run.case: run for run in runs if (run.architecture, run.dataset, run.seed) == ("mini_vit", "elpv", 0)}
+
+    own = chosen(config.grid(get_profile("mini")))
+    shared = [run for run in chosen(studies.study(MINI, "54_all_methods_on_transfer")["transfer"]).values() if run.case in own]
     assert len(shared) == 5 and all(run == own[run.case] for run in shared), "the same records, where the folder is the same"
 
 
@@ -67,5 +70,5 @@ def test_choosing_families_and_cases():
 
 def test_profiles_by_the_name_they_belong_to():
     assert studies.companion("quick").name == "companions_quick" and studies.companion("mini", repeats=2).repeats == 2
-    with pytest.raises(ValueError, match="'imagenet' has no companion studies; those that have: mini, quick, paper"):
+    with pytest.raises(ValueError, match="'imagenet' has no companion studies; those that have: mini, quick, paper, rehearsal"):
         studies.companion("imagenet")
