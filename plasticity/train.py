@@ -61,9 +61,9 @@ def fit(
     intervention: interventions.Intervention | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train one run: build, load pretrained weights, intervene, fine-tune with early stopping, test.
+    """Train one run: build, load pretrained weights; in each phase of ``run.scenario`` intervene and train; test.
 
-    Epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is measured with the last
+    Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is measured with the last
     weights (``accuracy``, as the authors' released code does) and with those of the lowest validation loss
     (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
 
@@ -99,7 +99,7 @@ def fit(
     phases = scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream)
     initial, head = {name: value.to(device) for name, value in initial.items()}, models.architecture(run.architecture).head
     network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
-    resets, history, best, best_state, earlier, all_steps = [], [], None, None, 0.0, 0
+    resets, history, earlier, all_steps = [], [], 0.0, 0
     state = checkpoint.load(inputs) if checkpoint else None
     with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
         torch.manual_seed(stream("dropout").initial_seed())
@@ -107,6 +107,7 @@ def fit(
             labels, optimizer = phase.labels.to(device), build_optimizer(run, model)
             per_epoch = max(1, len(phase.items) // run.batch_size)  # the incomplete last batch is left out
             total_steps, step, first = per_epoch * phase.epochs, 0, len(history) + 1
+            best = best_state = None  # of this phase
 
             def gradients(phase=phase, labels=labels):
                 return sum_of_gradients(model, batches, phase.items, run.batch_size, run.precision, labels)

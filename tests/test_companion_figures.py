@@ -16,7 +16,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 BOTH = " + l2 + augmentation"
 NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
 METHODS = ("base", "l2", "augmentation", "spectral_decoupling", "l2_init", "redo", "crelu", "layer_norm", "continual_backprop",
-           "head_reset", "shrink_perturb", "25M", "selective_reinit", "soft_rescaling(features=0.01)", "shrink_perturb" + BOTH)  # fmt: skip
+           "head_reset", "shrink_perturb", "25M", "selective_reinit", "soft_rescaling(features=0.01)",
+           f"shrink_perturb{BOTH}")  # fmt: skip
 HARES = ("hare_tortoise(momentum=0.9, every=2)", "hare_tortoise(momentum=0.99, every=2)", "hare_tortoise(momentum=0.99, every=4)")
 
 
@@ -54,8 +55,8 @@ def drawn(networks=NETWORKS, repeats=3, part=ALL):
         "cells": companion_figures.by_noise(cells, fresh),
         "training": companion_figures.by_noise(cells, fresh, "train_accuracy"),
         "methods": companion_figures.by_method(rest, base, fresh),
-        "weights": companion_figures.by_method(rest.assign(method=companion_tables.short(rest.case)), base, base, value="weight_magnitude",
-                                               scale=1, label="weight magnitude (sum of mean squares)", lines=("nothing done", "")),
+        "weights": companion_figures.by_method(rest.assign(method=companion_tables.short(rest.case)), base, base,
+                                               value="weight_magnitude", scale=1, label="weight magnitude (sum of mean squares)", lines=("nothing done", "")),
         "curves": companion_figures.curves(seen, companion_figures.names_of(seen.case.unique())),
         "ablation": companion_figures.ablation(hares, base, fresh),
         "correlations": companion_figures.correlation_map(comparisons.correlations(cells)),
@@ -86,7 +87,8 @@ def test_no_text_is_cut_off_or_covers_another(fields):
         texts = [text for legend in figure.legends for text in legend.get_texts()] + [figure._supxlabel]
         for ax in figure.axes:
             texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
-            for axis, shown in ((ax.xaxis, True), (ax.yaxis, ax.get_subplotspec().is_first_col() or name in ("cells", "training", "curves"))):
+            own = ax.get_subplotspec().is_first_col() or name in ("cells", "training", "curves")  # values at the left of its own
+            for axis, shown in ((ax.xaxis, True), (ax.yaxis, own)):
                 low, high = sorted(axis.get_view_interval())
                 texts += [tick.label1 for tick in axis.get_major_ticks() if shown and low <= tick.get_loc() <= high]
         boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
@@ -98,7 +100,7 @@ def test_no_text_is_cut_off_or_covers_another(fields):
 def test_along_the_phases_each_has_unit_length():
     part = phases([0.1] * 4, [0.2] * 2, [0.3])
     assert list(companion_figures._along(part)) == [0.25, 0.5, 0.75, 1, 1.5, 2, 3]
-    assert list(companion_figures._along(part.iloc[[5, 1, 3, 6]])) == [2, 0.5, 1, 3], "in any order, and where not every epoch was evaluated"
+    assert list(companion_figures._along(part.iloc[[5, 1, 3, 6]])) == [2, 0.5, 1, 3], "in any order, with gaps"
 
 
 def test_curves_are_means_over_seeds_and_one_name_has_one_colour():

@@ -13,13 +13,14 @@ from scipy import stats as scipy_stats
 
 from plasticity import companion_papers, companion_tables, comparisons
 from plasticity.comparisons import COLUMNS, METRICS, Difference, difference, interval
+from plasticity.models import ARCHITECTURES
 
 pytestmark = pytest.mark.filterwarnings("error")
 T = {1: 12.706204736, 2: 4.302652730}  # the 97.5% quantiles of Student's t with so many degrees of freedom
-TITLES = {"mini_resnet18": "miniature ResNet-18", "mini_vit_tiny": "miniature ViT-Tiny", "mini_vgg": "miniature VGG", "mini_mlp_bn": "miniature MLP with batch norm"}
 
 
-def record(case="base", seed=0, accuracy=0.5, scenario="warm_start", network="mini_resnet18", dataset="world_10", history=(), **metrics):
+def record(case="base", seed=0, accuracy=0.5, scenario="warm_start", network="mini_resnet18", dataset="world_10", history=(),
+           **metrics):  # fmt: skip
     """A finished run's record, as `records.load_runs` gives it."""
     config = {"architecture": network, "dataset": dataset, "case": case, "seed": seed, "scenario": scenario,
               "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}  # fmt: skip
@@ -55,7 +56,8 @@ def test_a_row_has_the_configuration_the_metrics_and_the_phases_ends():
 def test_a_failed_run_never_counts():
     frame = comparisons.table([record(seed=0), failed(seed=1), record(seed=2)])
     assert list(frame.seed) == [0, 2] and set(frame.status) == {"done"}
-    both = comparisons.histories(["a", "b"], ["a", "b"], [record(history=[{"epoch": 1, "phase": 1, "test_accuracy": 0.5}]), failed(seed=1)])
+    history = [{"epoch": 1, "phase": 1, "test_accuracy": 0.5}]
+    both = comparisons.histories(["a", "b"], ["a", "b"], [record(history=history), failed(seed=1)])
     assert list(both.seed) == [0]
 
 
@@ -64,7 +66,8 @@ def test_without_runs_the_columns_are_there_and_every_function_copes(recorded):
     frame = comparisons.table(recorded)
     assert frame.empty and set(COLUMNS) <= set(frame.columns) and frame.accuracy.dtype == float
     assert {"subset", "noise", "first_srank", "online_accuracy", "network", "kind", "method", "scenario"} <= set(COLUMNS)
-    for made in (comparisons.ranking(frame), comparisons.against(frame, frame), comparisons.correlations(frame), comparisons.among(frame, frame)):
+    for made in (comparisons.ranking(frame), comparisons.against(frame, frame), comparisons.correlations(frame),
+                 comparisons.among(frame, frame)):  # fmt: skip
         assert made.empty and len(made.columns)
     assert str(difference(frame, frame)) == "-" and comparisons.without(frame, "base").empty
     seen, papers = comparisons.histories([], [], []), companion_papers
@@ -85,7 +88,7 @@ def test_the_frames_of_a_study_are_those_of_its_parts():
 
 
 @pytest.mark.parametrize(("case", "shown"), [("base", "base"), ("10M + ema(momentum=0.99)", "10M + ema"),
-                                             ("soft_rescaling(features=0.1, classifier=1) + l2 + crop", "soft_rescaling + l2 + augmentation"),
+                                             ("redo(a=0.1, b=1) + l2 + crop", "redo + l2 + augmentation"),
                                              ("shrink_perturb(keep=0.8)", "shrink_perturb")])  # fmt: skip
 def test_plain_leaves_the_numbers_out(case, shown):
     assert comparisons.plain(case) == shown
@@ -196,16 +199,16 @@ def test_correlations_by_network_need_four_runs_and_perfect_ones_have_an_interva
 def phases(*accuracies, case="l2 + augmentation", seed=0, network="mini_resnet18"):
     """A history of phases with these test accuracies; None where an epoch was not evaluated."""
     epochs = [(phase, accuracy) for phase, part in enumerate(accuracies, start=1) for accuracy in part]
-    return pd.DataFrame([{"architecture": network, "dataset": "world_10", "network": TITLES[network], "scenario": "continual", "case": case,
-                          "seed": seed, "epoch": epoch, "phase": phase, "test_accuracy": np.nan if accuracy is None else accuracy}
+    return pd.DataFrame([{"architecture": network, "dataset": "world_10", "network": ARCHITECTURES[network].title, "scenario": "continual",
+                          "case": case, "seed": seed, "epoch": epoch, "phase": phase, "test_accuracy": np.nan if accuracy is None else accuracy}
                          for epoch, (phase, accuracy) in enumerate(epochs, start=1)])  # fmt: skip
 
 
 def test_drops_are_from_a_phases_end_to_the_next_ones_first_evaluation():
-    history = pd.concat([phases([0.1, 0.5], [None, 0.3, 0.6], [0.5, 0.7]), phases([0.5, 0.9], case="base").sample(frac=1, random_state=0),
+    history = pd.concat([phases([0.1, 0.5], [None, 0.3, 0.6], [0.5, 0.7]), phases([0.5, 0.9], case="base").iloc[::-1],
                          phases([0.9], [0.4], case="l2 + crop", seed=1).iloc[::-1]])  # fmt: skip
     table = companion_tables.drops(history)
-    assert list(table["drop"])[::2] == pytest.approx([(0.2 + 0.1) / 2, 0.5]) and math.isnan(table["drop"][1]), "one phase has no next one"
+    assert list(table["drop"])[::2] == pytest.approx([(0.2 + 0.1) / 2, 0.5]) and math.isnan(table["drop"][1]), "one phase alone"
     assert list(table.method) == ["l2 + augmentation", "base", "l2 + augmentation"]
 
 
@@ -227,22 +230,24 @@ def test_continual_joins_the_networks_though_the_digits_have_another_augmentatio
 
 
 def test_beside_the_papers_tables_stand_our_means():
-    cells = comparisons.table([record(seed=s, accuracy=0.5 + s / 10, scenario="warm_start(noise=0)", train_accuracy=1.0) for s in range(2)])
+    cells = runs([0.5, 0.6], scenario="warm_start(noise=0)", train_accuracy=1.0)
     row = companion_tables.beside_warm_start(cells, companion_papers.warm_start_frame()).iloc[0]
     assert row.tolist() == ["ResNet-18", "0.1", "0", "100.0", "74.0", "miniature ResNet-18", "100.0 ± 0.0", "55.0 ± 7.1", "2"]
     frame = comparisons.table([record(train_accuracy=0.9), record("redo", train_accuracy=0.9), record("25M", accuracy=0.7)])
     fresh = comparisons.table([record(accuracy=0.8, scenario="single", network=name) for name in ("mini_resnet18", "mini_vgg")])
     table = companion_tables.beside_methods(frame, fresh, companion_papers.methods_frame())
     assert table.drop(columns="Network").values.tolist() == [
-        ["base", "99.8", "70.4", "90.0", "50.0", "1"], ["redo", "99.8", "68.2", "90.0", "50.0", "1"], ["25M", "-", "-", "-", "70.0", "1"],
-        ["fresh", "99.8", "83.5", "-", "80.0", "1"]]  # fmt: skip
+        ["base", "99.8", "70.4", "90.0", "50.0", "1"], ["redo", "99.8", "68.2", "90.0", "50.0", "1"],
+        ["25M", "-", "-", "-", "70.0", "1"], ["fresh", "99.8", "83.5", "-", "80.0", "1"]]  # fmt: skip
 
 
 def test_beside_the_single_task_each_network_has_its_own_paper_numbers():
-    frame = comparisons.table([record("base", network=name, scenario="single") for name in ("mini_mlp", "mini_cnn", "mini_cnn_bn", "mini_vgg")]
+    names = ("mini_mlp", "mini_cnn", "mini_cnn_bn", "mini_vgg")
+    frame = comparisons.table([record("base", network=name, scenario="single") for name in names]
                               + [record(f"soft_rescaling{end}", network="mini_mlp", scenario="single", accuracy=value)
                                  for end, value in (("", 0.6), ("(reinit=true)", 0.9))])  # fmt: skip
-    table = companion_tables.beside_single_task({"single task": frame, "single task, decaying": frame[:0]}, companion_papers.single_task_frame())
+    frames = {"single task": frame, "single task, decaying": frame[:0]}
+    table = companion_tables.beside_single_task(frames, companion_papers.single_task_frame())
     base = table[table.Method == "base"]
     assert list(base.Paper) == ["97.9 (MNIST)", "65.0 (CIFAR-10), 32.8 (CIFAR-100)", "32.3 (CIFAR-100)", "39.1 (Tiny ImageNet)"]
     assert table[table.Method == "soft_rescaling"].iloc[0].tolist()[3:] == ["98.2 (MNIST)", "60.0", "1"]
@@ -269,9 +274,10 @@ def test_together_subtracts_each_part_that_was_run_alone():
 def test_between_and_by_scenario_pair_by_method_and_network():
     one = pd.concat([runs([0.5], case="l2"), runs([0.9], "mini_vgg", case="l2")])
     other = pd.concat([runs([0.6], case="l2"), runs([0.6], case="ema")])
-    assert companion_tables.between(one, other).values.tolist() == [["l2", "miniature ResNet-18", "-10.0 (n = 1)"], ["l2", "miniature VGG", "-"]]
-    soft = [runs([value], name, case=f"soft_rescaling(features={value}{end})") for name, value in (("mini_vgg", 0.9), ("mini_resnet18", 0.8))
-            for end in ("", ", reinit=true")]  # fmt: skip
+    assert companion_tables.between(one, other).values.tolist() == [
+        ["l2", "miniature ResNet-18", "-10.0 (n = 1)"], ["l2", "miniature VGG", "-"]]  # fmt: skip
+    soft = [runs([value], name, case=f"soft_rescaling(features={value}{end})")
+            for name, value in (("mini_vgg", 0.9), ("mini_resnet18", 0.8)) for end in ("", ", reinit=true")]  # fmt: skip
     frame = pd.concat([runs([0.5]), runs([0.5], "mini_vgg"), *soft])
     table = companion_tables.by_scenario({"a": frame, "b": runs([0.5, 0.6])})
     assert list(table.Method) == ["soft_rescaling", "soft_rescaling, re-init"] and set(table.Scenario) == {"a"}
@@ -292,7 +298,8 @@ def test_metric_means_and_correlations_as_text():
     table = companion_tables.metric_means(comparisons.table(rows))
     assert table[["Method", "weight magnitude", "srank", "Networks", "n"]].values.tolist() == [
         ["base", "1.5", "-", "1", "2"], ["crelu", "1.23e+03", "-", "1", "1"]]  # fmt: skip
-    rows = pd.DataFrame([{"network": "N", "metric": "zero_gradient", "n": 9, "r": r, "low": r, "high": r, "over": "x"} for r in (0.5, math.nan)])
+    rows = pd.DataFrame([{"network": "N", "metric": "zero_gradient", "n": 9, "r": r, "low": r, "high": r, "over": "x"}
+                         for r in (0.5, math.nan)])  # fmt: skip
     assert companion_tables.correlation_table([rows]).values.tolist() == [
         ["x", "N", "zero gradient", "0.5", "[+0.50, +0.50]", "9"], ["x", "N", "zero gradient", "-", "-", "9"]]  # fmt: skip
 
@@ -301,5 +308,6 @@ def test_among_keeps_rows_of_networks_on_data_sets_that_the_other_has():
     pairs = itertools.product(("mini_resnet18", "mini_vgg"), ("world_10", "world_40"))
     frame = comparisons.table([record(network=name, dataset=data) for name, data in pairs])
     other = comparisons.table([record(network="mini_vgg", dataset="world_10"), record(network="mini_resnet18", dataset="world_40")])
-    assert comparisons.among(frame, other)[["architecture", "dataset"]].values.tolist() == [["mini_resnet18", "world_40"], ["mini_vgg", "world_10"]]
+    kept = comparisons.among(frame, other)
+    assert kept[["architecture", "dataset"]].values.tolist() == [["mini_resnet18", "world_40"], ["mini_vgg", "world_10"]]
     assert comparisons.among(frame, other[:0]).empty

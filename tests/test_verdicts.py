@@ -20,7 +20,8 @@ NOISE = {0: -0.01, 1: 0.01, 2: 0.0}  # by seed, in points as a share: an effect 
 @pytest.mark.parametrize(("low", "high", "side", "expected"), [
     (0.1, 1, 1, "supported"), (-1, -0.1, 1, "contradicted"), (-1, 1, 1, "undecided"), (0, 0, 1, "undecided"), (0, 1, 1, "undecided"),
     (-1, -0.1, -1, "supported"), (0.1, 1, -1, "contradicted"), (-1, 1, -1, "undecided"),
-    (-1.9, 1.9, 0, "supported"), (2.1, 9, 0, "contradicted"), (-9, -2.1, 0, "contradicted"), (1, 3, 0, "undecided"), (-2, 2, 0, "undecided"),
+    (-1.9, 1.9, 0, "supported"), (2.1, 9, 0, "contradicted"), (-9, -2.1, 0, "contradicted"), (1, 3, 0, "undecided"),
+    (-2, 2, 0, "undecided"),
 ])  # fmt: skip
 def test_an_interval_has_a_verdict_for_each_side(low, high, side, expected):
     assert verdicts.verdict(Difference(3, (low + high) / 2, low, high), side) == expected
@@ -53,7 +54,7 @@ def warm_starts():
     """Study 50, of networks that lose 20 points to a warm start; what repairs how much is written here."""
     grid = [(0.1, 0.0, 0.6), (1, 0.0, 0.6), (1, 0.5, 0.5)]  # fewer items cost nothing, wrong labels do
     remedies = {"l2 + augmentation": 0.5, "ema" + BOTH: 0.5, "self_distillation" + BOTH: 0.7, "shrink_perturb" + BOTH: 0.55,
-                "hare_tortoise(momentum=0.99, every=2)" + BOTH: {"mini_resnet18": 0.6, "mini_vit_tiny": 0.6, "mini_vgg": 0.5}}  # fmt: skip
+                f"hare_tortoise(momentum=0.99, every=2){BOTH}": {"mini_resnet18": 0.6, "mini_vit_tiny": 0.6, "mini_vgg": 0.5}}
     methods = {"base": 0.4, "l2_init": 0.4, "redo": 0.5, "l2": 0.5, "augmentation": 0.3, "shrink_perturb": 0.4}
     ablated = [("hare_tortoise(momentum=0.9, every=2)", 0.55), ("hare_tortoise(momentum=0.99, every=1)", 0.52)]
     resnet = ["mini_resnet18"]
