@@ -57,7 +57,8 @@ def by_method(frame: pd.DataFrame, lower: pd.DataFrame, upper: pd.DataFrame, by:
         ax.locator_params(axis="x", nbins=4)
     axes[0, 0].set_yticks(range(len(groups)), [*shown], linespacing=0.85)
     axes[0, 0].set_ylim(len(groups) - 0.4, -0.6)
-    label = textwrap.fill(label or f"{LABELS.get(value, value)} (%)", 20)  # not into the next panel's
+    label = label or f"{LABELS.get(value, value)} (%)"
+    label = label if len(label) < 24 else label.replace(" (", "\n(")  # not into the next panel's
     return _finish(figure, axes, label, "", f"Dot: one run; bar and dashed line: mean.{f' All with {NOTHING}.' if shared else ''}")
 
 

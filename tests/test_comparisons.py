@@ -199,9 +199,11 @@ def test_correlations_by_network_need_four_runs_and_perfect_ones_have_an_interva
 def phases(*accuracies, case="l2 + augmentation", seed=0, network="mini_resnet18"):
     """A history of phases with these test accuracies; None where an epoch was not evaluated."""
     epochs = [(phase, accuracy) for phase, part in enumerate(accuracies, start=1) for accuracy in part]
-    return pd.DataFrame([{"architecture": network, "dataset": "world_10", "network": ARCHITECTURES[network].title, "scenario": "continual",
-                          "case": case, "seed": seed, "epoch": epoch, "phase": phase, "test_accuracy": np.nan if accuracy is None else accuracy}
-                         for epoch, (phase, accuracy) in enumerate(epochs, start=1)])  # fmt: skip
+    title = ARCHITECTURES[network].title
+    run = {"architecture": network, "dataset": "world_10", "network": title, "scenario": "continual", "case": case}
+    rows = [run | {"seed": seed, "epoch": epoch, "phase": phase, "test_accuracy": np.nan if accuracy is None else accuracy}
+            for epoch, (phase, accuracy) in enumerate(epochs, start=1)]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def test_drops_are_from_a_phases_end_to_the_next_ones_first_evaluation():
