@@ -139,9 +139,9 @@ WORLD_TEXTURES = ("grating_wide", "checks_wide", "noise_white", "noise_cloud", "
 WORLD_OBJECTS = tuple(f"{hue}_{shape}" for shape, hue in product(HUED_SHAPES, HUES))
 WORLD_PLACEMENT = dict(turn=0.3, scale=(0.75, 1.0))  # larger and more upright than the source's, as there are fewer pixels
 WORLDS = {  # name -> classes, train and test images a class, seed
-    "world_10": (tuple(SHAPES)[:10], 150, 60, 10),
-    "world_20": ((*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8]), 75, 30, 20),
-    "world_40": ((*WORLD_TEXTURES, *SHAPES, *WORLD_OBJECTS), 40, 20, 40),
+    "world_10": (tuple(SHAPES)[:10], 100, 50, 10),
+    "world_20": ((*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8]), 50, 25, 20),
+    "world_40": ((*WORLD_TEXTURES, *SHAPES, *WORLD_OBJECTS), 25, 15, 40),
 }
 
 

@@ -70,7 +70,7 @@ SIZES = {
                "vgg": ("mini_vgg", "world_40")},
         plain={"mlp": ("mini_mlp", "digits"), "cnn": ("mini_cnn", "digits"), "cnn_bn": ("mini_cnn_bn", "digits"),
                "vgg": ("mini_vgg", "world_40")},
-        epochs={"mlp": 20, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 20, "cnn_bn": 20}, chunk_epochs=5, buffer=150,
+        epochs={"mlp": 15, "resnet18": 12, "vit_tiny": 12, "vgg": 12, "cnn": 15, "cnn_bn": 15}, chunk_epochs=5, buffer=100,
         batch_size=32,
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=((0.1, 0.0), (1.0, 0.0), (1.0, 0.5)),
         whole=("mlp",),
@@ -80,14 +80,15 @@ SIZES = {
 }  # fmt: skip
 SIZES["companions_quick"] = replace(
     SIZES["companions"], epochs=dict.fromkeys(SIZES["companions"].epochs, 1), chunk_epochs=1, cells=((0.1, 0.0),), whole=(),
-    momenta=(), intervals=(1,), continual=("mlp",), pairs={family: SIZES["companions"].pairs[family] for family in ("mlp", "vgg")}, ablated=("vgg",),
+    momenta=(), intervals=(1,), continual=("mlp",), ablated=("vgg",),
+    pairs={family: SIZES["companions"].pairs[family] for family in ("mlp", "vgg")},
     plain={family: SIZES["companions"].plain[family] for family in ("mlp", "cnn_bn")})  # fmt: skip
 SIZES["companions_rehearsal"] = replace(
     SIZES["companions_paper"], epochs=dict.fromkeys(SIZES["companions_paper"].epochs, 1), chunk_epochs=1, buffer=10,
     cells=((0.1, 0.0),), whole=(), momenta=(), intervals=(1,), ablated=("resnet18",), continual=("resnet18",))  # fmt: skip
 TRANSFER_CASES = (  # not crelu and layer_norm: they change layers, so that pretrained weights do not fit
     "base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation", "shrink_perturb(keep=0.8)",
-    "shrink_perturb(keep=0.2)", "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.99)",
+    "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.99)",
     "hare_tortoise(momentum=0.99, every=2)", "self_distillation(momentum=0.99)", "10M + soft_rescaling",
     "10M + hare_tortoise(momentum=0.99, every=2)",
     "10M + l2_sp", "l2_sp + hare_tortoise(momentum=0.99, every=2)")  # fmt: skip

@@ -63,9 +63,9 @@ def fit(
 ) -> Fitted:
     """Train one run: build, load pretrained weights; in each phase of ``run.scenario`` intervene and train; test.
 
-    Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is measured with the last
-    weights (``accuracy``, as the authors' released code does) and with those of the lowest validation loss
-    (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
+    Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is
+    measured with the last weights (``accuracy``, as the authors' released code does) and with those of the lowest validation
+    loss (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
 
     Args:
         folder: where packed data sets lie (``folder/<dataset>``) and weights (``folder/weights``).

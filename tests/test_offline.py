@@ -266,7 +266,7 @@ def test_digits_are_scikit_learns():
     assert np.array_equal(offline.digits().test, ours.test) and not np.array_equal(offline.digits(1).test, ours.test)
 
 
-@pytest.mark.parametrize("name, classes, train, test", [("world_10", 10, 150, 60), ("world_20", 20, 75, 30), ("world_40", 40, 40, 20)])
+@pytest.mark.parametrize("name, classes, train, test", [("world_10", 10, 100, 50), ("world_20", 20, 50, 25), ("world_40", 40, 25, 15)])
 def test_worlds_of_16_pixels(name, classes, train, test):
     arrays = offline.OFFLINE[name]()
     assert arrays.images.shape == (classes * (train + test), 16, 16, 3) and arrays.images.dtype == np.uint8
