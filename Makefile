@@ -69,8 +69,8 @@ worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or 
 	@while true; do $(DASK) worker $(if $(filter %.json,$(ENGINE)),--scheduler-file) $(ENGINE) --nthreads 1 --memory-limit 0 --no-dashboard \
 	--preload plasticity.cluster --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
-test: | $(INSTALLED)  ## All tests, the notebooks included
-	$(PYTHON) -m pytest
+test: | $(INSTALLED)  ## All tests, the notebooks included, in two processes
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-fast: | $(INSTALLED)  ## The tests that take under a minute together
 	$(PYTHON) -m pytest -m "not slow"
