@@ -94,6 +94,9 @@ class Difference:
     def __neg__(self) -> "Difference":
         return Difference(self.n, -self.mean, -self.high, -self.low)
 
+    def __add__(self, shift: float) -> "Difference":
+        return Difference(self.n, self.mean + shift, self.low + shift, self.high + shift)
+
     def __str__(self) -> str:
         bounds = f" [{self.low:+.1f}, {self.high:+.1f}]" if self.low == self.low else ""
         return f"{self.mean:+.1f}{bounds} (n = {self.n})" if self.n else "-"

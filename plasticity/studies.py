@@ -74,13 +74,14 @@ SIZES = {
         batch_size=32,
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=((0.1, 0.0), (1.0, 0.0), (1.0, 0.5)),
         whole=("mlp",),
-        average={"ema": "ema(momentum=0.99)", "hare_tortoise": "hare_tortoise(momentum=0.99, every=2)",
-                 "self_distillation": "self_distillation(momentum=0.99)"},
-        momenta=(0.9, 0.999), intervals=(1, 4, 10), ablated=("resnet18",), continual=("mlp", "resnet18", "vgg")),
+        # As many averaging windows of 1 / (1 - momentum) steps and as many resets in a phase as H&T's 19,500 steps of 100 epochs have.
+        average={"ema": "ema(momentum=0.95)", "hare_tortoise": "hare_tortoise(momentum=0.95, every=1)",
+                 "self_distillation": "self_distillation(momentum=0.95)"},
+        momenta=(0.9, 0.99), intervals=(2, 4, 10), ablated=("resnet18",), continual=("mlp", "resnet18", "vgg")),
 }  # fmt: skip
 SIZES["companions_quick"] = replace(
     SIZES["companions"], epochs=dict.fromkeys(SIZES["companions"].epochs, 1), chunk_epochs=1, cells=((0.1, 0.0),), whole=(),
-    momenta=(), intervals=(1,), continual=("mlp",), ablated=("vgg",),
+    momenta=(), intervals=(2,), continual=("mlp",), ablated=("vgg",),
     pairs={family: SIZES["companions"].pairs[family] for family in ("mlp", "vgg")},
     plain={family: SIZES["companions"].plain[family] for family in ("mlp", "cnn_bn")})  # fmt: skip
 SIZES["companions_rehearsal"] = replace(
@@ -88,10 +89,10 @@ SIZES["companions_rehearsal"] = replace(
     cells=((0.1, 0.0),), whole=(), momenta=(), intervals=(1,), ablated=("resnet18",), continual=("resnet18",))  # fmt: skip
 TRANSFER_CASES = (  # not crelu and layer_norm: they change layers, so that pretrained weights do not fit
     "base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation", "shrink_perturb(keep=0.8)",
-    "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.99)",
-    "hare_tortoise(momentum=0.99, every=2)", "self_distillation(momentum=0.99)", "10M + soft_rescaling",
-    "10M + hare_tortoise(momentum=0.99, every=2)",
-    "10M + l2_sp", "l2_sp + hare_tortoise(momentum=0.99, every=2)")  # fmt: skip
+    "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.95)",
+    "hare_tortoise(momentum=0.95, every=1)", "self_distillation(momentum=0.95)", "10M + soft_rescaling",
+    "10M + hare_tortoise(momentum=0.95, every=1)",
+    "10M + l2_sp", "l2_sp + hare_tortoise(momentum=0.95, every=1)")  # fmt: skip
 
 
 def protocol(profile: Profile, family: str, scenario: str, case: str = "base", pair: tuple | None = None, **fields) -> list[Run]:

@@ -42,7 +42,8 @@ def warm_start(frames: dict[str, pd.DataFrame]) -> list[Line]:
     both, fresh_both = only(remedies, method=NOTHING), only(frames["fresh"], method=NOTHING)
     whole, close = only(cells, subset=1, noise=0), f"(within {MARGIN:g} points)"
     lines = [
-        line("two_sides", f"training accuracy, hardest warm start minus none {close}", difference(warm, fresh, "train_accuracy"), 0),
+        line("two_sides", f"training accuracy, hardest warm start minus none, + {MARGIN:g}",
+             difference(warm, fresh, "train_accuracy") + MARGIN, 1),  # it trains: by no more than that is it worse
         line("trains_not_generalises", "test accuracy, hardest warm start minus none", difference(warm, fresh), -1),
         line("less_and_noisier", "a tenth minus all of the data in phase one, no noise",
              difference(only(cells, subset=0.1, noise=0), whole), -1),
