@@ -39,6 +39,7 @@ class Size:
     average: dict[str, str]  # the averages' texts: their momentum counts steps, their interval epochs
     momenta: tuple[float, ...]
     intervals: tuple[int, ...]
+    compared: tuple[str, ...]  # families of figures 4 and 5
     ablated: tuple[str, ...]  # families of figures 3 and 9
     continual: tuple[str, ...]  # families of figure 6
 
@@ -63,7 +64,8 @@ SIZES = {
         subsets=(0.1, 0.2, 0.4, 0.6, 0.8, 1.0), noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), cells=(),
         whole=("mlp", "resnet18", "vit_tiny", "vgg"),
         average={"ema": "ema", "hare_tortoise": "hare_tortoise", "self_distillation": "self_distillation"},
-        momenta=(0.9, 0.99, 0.9999), intervals=(1, 5, 20, 50), ablated=("resnet18", "vit_tiny", "vgg"),
+        momenta=(0.9, 0.99, 0.9999), intervals=(1, 5, 20, 50), compared=("resnet18", "vit_tiny", "vgg"),
+        ablated=("resnet18", "vit_tiny", "vgg"),
         continual=("resnet18", "vit_tiny", "vgg")),
     "companions": Size(
         pairs={"mlp": ("mini_mlp_bn", "digits"), "resnet18": ("mini_resnet18", "world_10"), "vit_tiny": ("mini_vit_tiny", "world_20"),
@@ -77,16 +79,18 @@ SIZES = {
         # As many averaging windows of 1 / (1 - momentum) steps and as many resets in a phase as H&T's 19,500 steps of 100 epochs have.
         average={"ema": "ema(momentum=0.95)", "hare_tortoise": "hare_tortoise(momentum=0.95, every=1)",
                  "self_distillation": "self_distillation(momentum=0.95)"},
-        momenta=(0.9, 0.99), intervals=(2, 4, 10), ablated=("resnet18",), continual=("mlp", "resnet18", "vgg")),
+        momenta=(0.9, 0.99), intervals=(2, 4, 10), compared=("resnet18", "vit_tiny", "vgg"), ablated=("resnet18",),
+        continual=("mlp", "resnet18", "vgg")),
 }  # fmt: skip
 SIZES["companions_quick"] = replace(
     SIZES["companions"], epochs=dict.fromkeys(SIZES["companions"].epochs, 1), chunk_epochs=1, cells=((0.1, 0.0),), whole=(),
-    momenta=(), intervals=(2,), continual=("mlp",), ablated=("vgg",),
+    momenta=(), intervals=(2,), continual=("mlp",), compared=("vgg",), ablated=("vgg",),
     pairs={family: SIZES["companions"].pairs[family] for family in ("mlp", "vgg")},
     plain={family: SIZES["companions"].plain[family] for family in ("mlp", "cnn_bn")})  # fmt: skip
 SIZES["companions_rehearsal"] = replace(
     SIZES["companions_paper"], epochs=dict.fromkeys(SIZES["companions_paper"].epochs, 1), chunk_epochs=1, buffer=10,
-    cells=((0.1, 0.0),), whole=(), momenta=(), intervals=(1,), ablated=("resnet18",), continual=("resnet18",))  # fmt: skip
+    cells=((0.1, 0.0),), whole=(), momenta=(), intervals=(1,), compared=("vit_tiny",), ablated=("vit_tiny",), continual=("vit_tiny",),
+    plain={family: SIZES["companions_paper"].plain[family] for family in ("mlp", "cnn", "cnn_bn")})  # fmt: skip
 TRANSFER_CASES = (  # not crelu and layer_norm: they change layers, so that pretrained weights do not fit
     "base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation", "shrink_perturb(keep=0.8)",
     "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling", "ema(momentum=0.95)",
@@ -140,10 +144,10 @@ def warm_start(profile: Profile) -> dict[str, list[Run]]:
     parts["cells"] = [run for family in size.pairs for subset, noise in _cells(size, family)
                       for run in protocol(profile, family, warm(subset, noise))]  # fmt: skip
     methods = ("base", "l2", "augmentation", *TRAINABILITY, *RESETS, f"shrink_perturb + {BOTH}")
-    parts["methods"] = [run for family in families for case in methods if fits(case, size.pairs[family][0])
+    parts["methods"] = [run for family in size.compared for case in methods if fits(case, size.pairs[family][0])
                         for run in protocol(profile, family, warm(), case)]  # fmt: skip
     remedies = (BOTH, *(f"{case} + {BOTH}" for case in ("head_reset", "shrink_perturb", *average.values(), "soft_rescaling")))
-    parts["remedies"] = [run for family in families for case in remedies for run in protocol(profile, family, warm(), case)]
+    parts["remedies"] = [run for family in size.compared for case in remedies for run in protocol(profile, family, warm(), case)]
     parts["optimiser"] = [run for family in size.ablated for name, value in BETAS
                           for run in protocol(profile, family, warm(), **{name: value})]  # fmt: skip
     first, last = families[0], families[-1]
