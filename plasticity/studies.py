@@ -256,7 +256,7 @@ PROFILES["companions"] = replace(
     repeats=3, cases=TRANSFER_CASES, controls=("scratch",), seconds_a_run=4.0,
     more_datasets=tuple(dict.fromkeys(data for _, data in SIZES["companions"].pairs.values())))  # fmt: skip
 derived("companions_quick", "companions", "a first look at the companions: few and short runs; their numbers mean little",
-        {"max_epochs": 2, "patience": 1}, repeats=1, weights="source_small", cases=("base", "10M", "l2_sp", "soft_rescaling"),
+        {"max_epochs": 3, "patience": 2}, repeats=1, weights="source_small", cases=("base", "10M", "l2_sp", "soft_rescaling"),
         architectures=("mini_simplenet",), datasets=("photos",))  # fmt: skip
 derived("companions_paper", "paper", "the companion papers as published, and all methods on the main paper's transfer, for GPUs", {},
         repeats=5, cases=tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES),

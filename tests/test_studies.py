@@ -57,6 +57,14 @@ def test_transfer_is_the_main_papers_protocol():
     assert len(shared) == 5 and all(run == own[run.case] for run in shared), "the same records, where the folder is the same"
 
 
+@pytest.mark.parametrize("name", ["quick", "mini", "rehearsal", "paper"])
+def test_a_profile_and_its_companions_can_share_a_folder(name):
+    """Where both have a network, data set, case and seed, it is the same run: else records would be of another protocol."""
+    own = {str(run).rpartition("-")[0]: run for run in config.grid(get_profile(name))}
+    shared = [run for run in studies.grid(studies.companion(name)) if str(run).rpartition("-")[0] in own]
+    assert shared and all(run == own[str(run).rpartition("-")[0]] for run in shared)
+
+
 def test_digits_are_not_mirrored():
     cases = {run.case for run in studies.grid(MINI) if run.dataset == "digits"}
     assert any("crop" in case for case in cases) and not any("augmentation" in case for case in cases)
