@@ -223,12 +223,12 @@ def test_killed_again_and_again_the_quick_grid_comes_out_the_same(tmp_path):
     """The little sibling of benchmarks/kills.py with its 200 kills; pretraining is killed, too."""
     import kills
 
-    options = type("Options", (), {"profile": "quick", "kills": 5, "workers": 2, "wait": (0.2, 2.5), "truth": str(tmp_path / "truth"),
+    options = type("Options", (), {"profile": "quick", "kills": 3, "workers": 2, "wait": (0.2, 2.5), "truth": str(tmp_path / "truth"),
                                    "results": str(tmp_path / "killed"), "data": str(tmp_path / "data")})()  # fmt: skip
     kills.random.seed(4)
     (tmp_path / "killed").mkdir()
     seen = kills.disturb(options)
-    assert sum(seen["kills"].values()) == 5
+    assert sum(seen["kills"].values()) == 3
     undisturbed = [sys.executable, "-m", "plasticity", "run", "quick", "--results", options.truth, "--data", options.data]
     subprocess.run(undisturbed, check=True, cwd=ROOT, capture_output=True)
     assert kills.check(options, seen) == []
