@@ -70,7 +70,7 @@ worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or 
 	--preload plasticity.cluster --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
 test: | $(INSTALLED)  ## All tests, the notebooks included, in two processes
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: | $(INSTALLED)  ## The tests that take under a minute together
 	$(PYTHON) -m pytest -m "not slow"

@@ -10,7 +10,6 @@ are loaded; here they are read by `Batch`, which knows lists, texts, numbers and
 import gzip
 import hashlib
 import io
-import os
 import pickle
 import re
 import tarfile
@@ -405,7 +404,8 @@ def assemble(folder: Path, name: str, source: str | Path | None, complete: bool,
         whole = counted(parts, known, complete, next(iter(where.values())))
         order = np.lexsort((parts.test, parts.labels))  # stable
         n = len(order)
-        images = reserve(scratch / "images.npy", n, known.pixels)
+        fetch.require_space(scratch, n * 3 * known.pixels**2, f"packing {name!r}")
+        images = decode.reserve(scratch / "images.npy", n, known.pixels)
         for i, item in enumerate(order.tolist()):
             one = parts.image(item)
             images[i] = one if one.ndim == 3 else one[..., None]
@@ -447,16 +447,6 @@ def counted(parts: Parts, known: ClassicSet, complete: bool, path: Path) -> bool
     if problems and (complete or more):
         raise ValueError(f"{path} is not the whole of {known.title}: {', '.join(problems)}; copy or download it again")
     return not problems
-
-
-def reserve(path: Path, n: int, pixels: int) -> np.memmap:
-    """`decode.reserve` for images of other sizes: a new .npy file, mapped as uint8 [n, pixels, pixels, 3], its room taken."""
-    fetch.require_space(path.parent, n * 3 * pixels**2, "packing")
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, pixels, pixels, 3))
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
 
 
 def published(name: str) -> int:

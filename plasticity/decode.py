@@ -57,12 +57,12 @@ def read(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} is no whole image ({error}); restore this file from the archive it came in") from error
 
 
-def reserve(path: Path, n: int) -> np.memmap:
-    """A new .npy file at ``path``, mapped as uint8 [n, 224, 224, 3], its room on the disk taken.
+def reserve(path: Path, n: int, pixels: int = SIZE) -> np.memmap:
+    """A new .npy file at ``path``, mapped as uint8 [n, pixels, pixels, 3], its room on the disk taken.
 
     Raises OSError if there is no room: writing to a mapped file that the disk has no room for would kill the process.
     """
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, SIZE, SIZE, 3))
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, pixels, pixels, 3))
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

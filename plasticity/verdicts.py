@@ -11,10 +11,10 @@ from .companion_papers import CLAIMS
 from .companion_tables import NOTHING, hares, optimisers
 from .comparisons import METRICS, Difference, among, correlations, difference, only
 from .models import ARCHITECTURES
+from .studies import TRAINABILITY
 
 MARGIN = 2.0  # points: what counts as no difference
 STRONG = 0.5  # a correlation that is worth a warning
-TRAINABILITY = ("spectral_decoupling", "l2_init", "redo", "crelu", "layer_norm", "continual_backprop")
 BOTH = f" + {NOTHING}"
 Line = tuple[str, str, Difference, str]  # claim's key, what is compared, the difference, the verdict
 

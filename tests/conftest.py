@@ -19,6 +19,14 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it, and so would its children
 
 
+LONG = ("test_notebooks", "test_grid", "test_cluster", "test_paper_profile", "test_companion_profile")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
     """Images whose class is their colour, under noise; every third item is a test item."""
     rng = np.random.default_rng(seed)
