@@ -155,8 +155,8 @@ def warm_start(profile: Profile) -> dict[str, list[Run]]:
     swaps = ((first, (easy, hard_data)), (last, ("vgg16_32" if hard == "vgg16" else hard, easy_data)))
     parts["swap"] = [run for family, pair in swaps for scenario in ("single", warm())
                      for run in protocol(profile, family, scenario, pair=pair)]  # fmt: skip
-    hare = _hare(average["hare_tortoise"])
-    tried = [(momentum, hare[1]) for momentum in size.momenta] + [(hare[0], every) for every in size.intervals]
+    hare = build(average["hare_tortoise"])
+    tried = [(momentum, hare.every) for momentum in size.momenta] + [(hare.momentum, every) for every in size.intervals]
     hares = [f"hare_tortoise(momentum={momentum}, every={every}) + {BOTH}" for momentum, every in tried]
     parts["ablation"] = [run for family in size.ablated for case in hares for run in protocol(profile, family, warm(), case)]
     return parts
@@ -225,30 +225,21 @@ def study(profile: Profile, name: str) -> dict[str, list[Run]]:
 
 
 def grid(profile: Profile, architectures: Iterable[str] | None = None, cases: Iterable[str] | None = None) -> tuple[Run, ...]:
-    """All runs of a profile, its studies' included (of some families or cases of it), each once."""
+    """All runs of a profile, its studies' included (of some architectures, families or cases of it), each once. ValueError for
+    an architecture or family that the profile does not have."""
     if profile.name not in SIZES:
         return config.grid(profile, architectures, cases)
     runs = dict.fromkeys(run for name in STUDIES for run in unique(study(profile, name)))
-    names = {family for name in architectures or () for family in (name, getattr(_known(name), "family", name))}
-    return tuple(run for run in runs if (not names or names & {run.architecture, architecture(run.architecture).family})
-                 and (cases is None or run.case in cases))  # fmt: skip
-
-
-def _known(name: str):
-    try:
-        return architecture(name)
-    except ValueError:
-        return None
+    names = {run: {run.architecture, architecture(run.architecture).family} for run in runs}
+    wanted, known = set(architectures or ()), set().union(*names.values())
+    if unknown := wanted - known:
+        raise ValueError(f"profile {profile.name!r} has no architecture {sorted(unknown)[0]!r}; it has: {', '.join(sorted(known))}")
+    return tuple(run for run in runs if (not wanted or wanted & names[run]) and (cases is None or run.case in cases))
 
 
 def _cells(size: Size, family: str) -> list[tuple[float, float]]:
     whole = [(subset, noise) for subset in size.subsets for noise in size.noises]
     return whole if family in size.whole else [HARDEST, *size.cells]
-
-
-def _hare(text: str) -> tuple[float, int]:
-    method = build(text)
-    return method.momentum, method.every
 
 
 PROFILES["companions"] = replace(

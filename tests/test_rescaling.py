@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_checkpoints import Interrupted, Interrupting
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -351,21 +352,10 @@ def test_full_strength_keeps_the_norms_themselves(world, run):
     assert torch.allclose(present, method.norms, rtol=1e-5) and not states_equal(fitted, fit(run, world, SoftRescaling(1.0, 0.0)))
 
 
-class Interrupting(Checkpoint):
-    def __init__(self, folder, epoch):
-        super().__init__(folder)
-        self.last = epoch
-
-    def save(self, epoch, state):
-        super().save(epoch, state)
-        if epoch == self.last:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_resumed_in_either_phase_bit_for_bit(world, run, tmp_path, epoch):
     whole = fit(run, world, SoftRescaling(0.1, 0.2, reinit=True))
-    with pytest.raises(KeyboardInterrupt), Interrupting(tmp_path / "state", epoch) as checkpoint:
+    with pytest.raises(Interrupted), Interrupting(tmp_path / "state", epoch) as checkpoint:
         fit(run, world, SoftRescaling(0.1, 0.2, reinit=True), checkpoint)
     with Checkpoint(tmp_path / "state") as checkpoint:
         again = fit(run, world, SoftRescaling(0.1, 0.2, reinit=True), checkpoint)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import tiny_arrays
+from test_checkpoints import Interrupted, Interrupting
 
 from plasticity import data, notation, scenarios, train
 from plasticity.checkpoints import Checkpoint
@@ -184,13 +185,7 @@ def test_a_killed_run_goes_on_to_the_same_bits_in_every_phase(folder, tmp_path, 
     run = replace(RUN, scenario=scenario, case="25R + shrink_perturb(noise=0.01)", batch_size=4)
     whole = train.fit(run, folder, "cpu")
 
-    class Killed(Checkpoint):
-        def save(self, epoch, state):
-            super().save(epoch, state)
-            if epoch == killed:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), Killed(tmp_path / "state") as checkpoint:
+    with pytest.raises(Interrupted), Interrupting(tmp_path / "state", killed) as checkpoint:
         train.fit(run, folder, "cpu", checkpoint=checkpoint)
     with Checkpoint(tmp_path / "state") as checkpoint:
         again = train.fit(run, folder, "cpu", checkpoint=checkpoint)

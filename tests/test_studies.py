@@ -72,6 +72,9 @@ def test_digits_are_not_mirrored():
 
 def test_choosing_families_and_cases():
     assert {run.architecture for run in studies.grid(MINI, ["resnet18"])} == {"mini_resnet18"}
+    assert {run.architecture for run in studies.grid(MINI, ["mini_mlp"])} == {"mini_mlp"}, "not its whole family"
+    with pytest.raises(ValueError, match="'companions' has no architecture 'resnet81'; it has: .*mini_resnet18"):
+        studies.grid(MINI, ["resnet81"])
     assert {run.case for run in studies.grid(MINI, cases=["l2"])} == {"l2"}
     assert studies.grid(get_profile("quick")) == config.grid(get_profile("quick"))
 
