@@ -102,5 +102,5 @@ clean-notebooks:  ## Remove the executed notebooks, so that the next `make repro
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
-	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,test]"
+	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
 	@touch $@

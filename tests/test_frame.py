@@ -24,7 +24,7 @@ def test_constraints_pin_every_dependency_within_its_range():
 
 def test_environment_yml_holds_no_list_of_its_own():
     text = (ROOT / "environment.yml").read_text()
-    assert "-c constraints.txt -e .[notebooks,cluster,test]" in text
+    assert "-c constraints.txt -e .[notebooks,cluster,site,examples,test]" in text
     assert not [name for name in requirements() if re.search(rf"^\s*- {name}\b", text, re.M)]
 
 
