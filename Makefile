@@ -20,10 +20,13 @@ RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 WARM_START := $(EXECUTED)/50_warm_start.ipynb
 COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_soft_rescaling 53_plasticity_metrics 54_all_methods_on_transfer)
+CHECKS := 40_paper_audit 41_claims $(if $(findstring imagenet,$(PROFILE)),,42_sensitivity) 45_playground 46_your_own_model
+CHECKS := $(CHECKS:%=$(EXECUTED)/%.ipynb)
+OWN := $(EXECUTED)/46_your_own_model.ipynb
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper companions companions-reference plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -45,12 +48,29 @@ paper:  ## The paper itself: its data, its networks; wants a GPU (PROFILE=rehear
 companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all methods on transfer (PROFILE=quick: a first look)
 	@echo "done: open $(EXECUTED)/5*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
 
+checks: $(CHECKS)  ## The audit of the published numbers, a verdict on each claim, sensitivity, playground, your own model (40 to 46)
+	@echo "done: open $(EXECUTED)/4*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
+
+own: | $(INSTALLED)  ## base against 10M on your own images: make own MODEL=resnet18 IMAGES=folder-with-a-folder-a-class
+	$(EXECUTE_OWN)
+
 plan: | $(INSTALLED)  ## What a profile costs before anything is spent: make plan PROFILE=paper
 	@$(PYTHON) -m plasticity.plan $(PROFILE) --data $(DATA) --results $(RESULTS)
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
 $(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START)
+
+$(EXECUTED)/41_claims.ipynb: $(RUNS)
+$(EXECUTED)/42_sensitivity.ipynb $(EXECUTED)/45_playground.ipynb: $(EXECUTED)/00_data_prep.ipynb
+
+define EXECUTE_OWN
+$(PYTHON) -m plasticity.execute notebooks/46_your_own_model.ipynb $(OWN) -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) \
+-p workers $(WORKERS) $(if $(MODEL),-p model $(MODEL)) $(if $(IMAGES),-p images "$(IMAGES)")
+endef
+
+$(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(INSTALLED)
+	$(EXECUTE_OWN)
 
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
 	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)
@@ -96,6 +116,10 @@ reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into
 companions-reference: $(COMPANIONS)  ## The same of the companions, into reference/companions
 	mkdir -p reference/companions
 	cp $(RESULTS)/runs_5?.csv $(RESULTS)/tables/5?_*.csv $(RESULTS)/tables/5?_*.md $(RESULTS)/figures/5?_*.png reference/companions/
+
+checks-reference: $(CHECKS)  ## The same of the checks, into reference/checks
+	mkdir -p reference/checks
+	cp $(RESULTS)/tables/4?_*.csv $(RESULTS)/tables/4?_*.md $(RESULTS)/figures/4?_*.png reference/checks/
 
 clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records
 	rm -rf $(EXECUTED)

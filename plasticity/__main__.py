@@ -11,13 +11,14 @@ COMMANDS = {
     "status": "how a grid stands: done, running, missing, failed, lost, stale; --watch refreshes",
     "plan": "what a profile costs, before anything is spent",
     "run": "do a profile's runs that are not recorded yet, without the notebooks",
-    "reproduce": "execute a profile's notebooks that are missing or out of date, which does the runs, too; --companions for 50 to 54",
+    "reproduce": "execute a profile's notebooks that are out of date, which does the runs; --checks: 40 to 46, --companions: 50 to 54",
     "doctor": "what is installed, which device, data and weights are there, and what to do next",
 }
 
 NOTEBOOKS = {"simplenet": "10_simplenet", "resnet": "11_resnet50", "vit": "12_vit_b16", "efficientnet": "13_efficientnet_lite0"}
 
 COMPANIONS = ["50_warm_start", "51_continual", "52_soft_rescaling", "53_plasticity_metrics", "54_all_methods_on_transfer"]
+CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
 
 
 def grid_options(command: str) -> argparse.ArgumentParser:
@@ -59,26 +60,34 @@ def reproduce(arguments: list[str]) -> int:
     """``reproduce``: what ``make reproduce`` does, where there is no make."""
     parser = grid_options("reproduce")
     parser.add_argument("--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54")
+    parser.add_argument("--checks", action="store_true", help="what `make checks` does instead: the notebooks 40 to 46")
     options = vars(parser.parse_args(arguments))
-    companions = options.pop("companions")
+    companions, checks = options.pop("companions"), options.pop("checks")
     from . import config, execute, models
 
     networks = [NOTEBOOKS[models.architecture(name).family] for name in config.get_profile(options["profile"]).architectures]
     options["results"] = options["results"] or f"results/{options['profile']}"
-    parameters = [part for name, value in options.items() for part in ("-p", name, str(value))]
     folder = Path(options["results"]) / "notebooks"
     older = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
     stages = (COMPANIONS[:1], COMPANIONS[1:]) if companions else (["00_data_prep"], networks, ["20_analysis", "30_figures"])
+    stages = (*stages[:2], _checks(options["profile"])) if checks else stages
     for stage in stages:
         targets = [folder / f"{name}.ipynb" for name in stage]
         for target in targets:
             notebook = Path("notebooks") / target.name
             if target.exists() and target.stat().st_mtime >= max(older, notebook.stat().st_mtime):
                 print(f"{target} is up to date")
-            elif code := execute.main([str(notebook), str(target), *parameters]):
+                continue
+            takes = execute.parameters_of(notebook)
+            parameters = [part for name, value in options.items() if name in takes for part in ("-p", name, str(value))]
+            if code := execute.main([str(notebook), str(target), *parameters]):
                 return code
         older = max(older, *(target.stat().st_mtime for target in targets))
     return 0
+
+
+def _checks(profile: str) -> list[str]:
+    return [name for name in CHECKS if "imagenet" not in profile or name != "42_sensitivity"]  # that study has no such profile
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -107,6 +107,19 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False, known=()
     return records.load_runs(runs, place.runs)
 
 
+def recorded(runs, place: Place, command: str) -> list[dict]:
+    """The records of all these runs, none of which is done here. Raises FileNotFoundError that says how many are missing, where, and
+    the ``command`` that makes them; RecordError as ``records.load_runs`` does."""
+    runs = list(runs)
+    if missing := records.missing(runs, place.runs):
+        lacking = ", ".join(f"{sum(run.architecture == name for run in missing)} of {name}" for name in dict.fromkeys(
+            run.architecture for run in missing))  # fmt: skip
+        there = f"only {len(runs) - len(missing)}" if len(missing) < len(runs) else "none"
+        raise FileNotFoundError(f"{place.runs} has {there} of {len(runs)} records; missing are {lacking}, such as {missing[0]}: "
+                                f"`{command}` makes them")  # fmt: skip
+    return records.load_runs(runs, place.runs)
+
+
 def perform_all(todo: list[Run], place: Place, retries: int):
     """Do and record these runs, showing how it goes."""
     progress, not_done = Progress({run: (run.architecture, run.dataset) for run in todo}), []

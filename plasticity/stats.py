@@ -175,6 +175,19 @@ def _runs(frame, metric):
     return runs.sort_values("seed", kind="stable")
 
 
+def shown(table: pd.DataFrame, **digits: int) -> pd.DataFrame:
+    """A table of strings to write: column names and networks in words, numbers with so many ``digits`` by column, "-" for NaN."""
+    texts = {}
+    for name, column in table.items():
+        if name in digits:
+            texts[name] = [_number(value, f".{digits[name]}f") for value in column.astype(float)]
+        elif column.dtype == bool:
+            texts[name] = ["yes" if value else "no" for value in column]
+        else:
+            texts[name] = [_shown(value) if isinstance(value, str) else _number(value, "g") for value in column]
+    return _table(zip(*texts.values(), strict=True), [str(name).replace("_", " ").capitalize() for name in texts])
+
+
 def _cells(frame, metric):
     """The runs, and [((architecture, dataset), {case: Row})] in the paper's order, cases ranked, controls last."""
     runs, cells = _runs(frame, metric), {}

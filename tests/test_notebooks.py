@@ -30,11 +30,13 @@ def code(book):
 
 
 PAPERS = ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "20_analysis", "30_figures"]
+CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
 COMPANIONS = ["50_warm_start", "51_continual", "52_soft_rescaling", "53_plasticity_metrics", "54_all_methods_on_transfer"]
 
 
 def test_all_of_them_are_here():
-    assert NAMES == sorted([*PAPERS, "13_efficientnet_lite0", *COMPANIONS]) and command.COMPANIONS == COMPANIONS
+    assert NAMES == sorted([*PAPERS, "13_efficientnet_lite0", *CHECKS, *COMPANIONS])
+    assert command.COMPANIONS == COMPANIONS and command.CHECKS == CHECKS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
