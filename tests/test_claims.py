@@ -27,8 +27,8 @@ def hash_of(*parts):
 
 
 def judged(table, key):
-    (row,) = claims.verdicts(table, np.random.default_rng(0)).set_index("key").loc[[key]].itertuples()
-    return row
+    (claim,) = (claim for claim in CLAIMS if claim.key == key)
+    return claims.judge(claim, table, np.random.default_rng(0))
 
 
 def test_differences_are_taken_pair_by_pair_in_points():
@@ -104,11 +104,11 @@ def test_where_the_paper_is_right_its_claims_are_supported():
 def test_what_length_explains_is_taken_off():
     table = frame(lambda network, data, case, seed: 0.5 + 0.001 * length(network, data, case, seed), length, seeds=5)
     row = judged(table, "beyond_runtime")
-    assert row.effect == pytest.approx(0, abs=1e-6) and row.n == 45
+    assert row["effect"] == pytest.approx(0, abs=1e-6) and row["n"] == 45
     more = table.assign(accuracy=table.accuracy + 0.01 * table.case.isin(GENTLE) + [noise(*key) for key in zip(
         table.architecture, table.dataset, table.case, table.seed, strict=True)])  # fmt: skip
-    assert judged(more, "beyond_runtime").effect == pytest.approx(1, abs=0.02)
-    assert judged(more, "beyond_runtime").verdict == "supported"
+    assert judged(more, "beyond_runtime")["effect"] == pytest.approx(1, abs=0.02)
+    assert judged(more, "beyond_runtime")["verdict"] == "supported"
 
 
 def length(network, data, case, seed):
@@ -129,8 +129,8 @@ def test_how_far_the_weights_moved_is_half_the_sum_of_differences():
 def test_the_overhead_is_measured_and_small():
     table = claims.with_overhead(frame(cells=[("mini_vit", "photos")], cases=("base", "10M")).assign(seconds=30.0), rounds=1)
     assert table.overhead.notna().sum() == 3
-    assert judged(table, "cheap").verdict == "supported"
-    assert judged(table.assign(overhead=table.overhead * 1e6), "cheap").verdict == "contradicted"
+    assert judged(table, "cheap")["verdict"] == "supported"
+    assert judged(table.assign(overhead=table.overhead * 1e6), "cheap")["verdict"] == "contradicted"
 
 
 def test_mixed_profiles_are_refused_by_what_differs():
