@@ -41,6 +41,7 @@ GROUPS = {  # cells of a grid: network's families, and data sets by the paper's 
 }
 UNITS = {"accuracy": "points", "epochs": "% of base's epochs", "moved": "% of the weights", "seconds": "% of a run"}
 MARGINS = {"points": 0.5, "% of base's epochs": 5.0, "% of the weights": 1.0}  # 0.5: the least gain of section 5.1; the others are ours
+VERDICTS = ("supported", "not supported", "contradicted", "undecided", "not tested")
 LEVEL = 0.05
 ENOUGH = 20  # pairs for a bootstrap; of fewer its intervals are too narrow, and Student's t are taken
 
