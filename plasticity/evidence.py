@@ -75,7 +75,7 @@ def mann_whitney(frame: pd.DataFrame, value: str = "accuracy", cases: Sequence[s
 
 def best_of(frame: pd.DataFrame, generator: Generator, cases: Sequence[str] = TWELVE, value: str = "accuracy",
             draws: int = 10_000) -> pd.DataFrame:  # fmt: skip
-    """A permutation test of the maximum, cell by cell: is the best of ``cases`` further ahead of base than the best of so many is by chance?
+    """A permutation test of the maximum, cell by cell: is the best of ``cases`` further ahead of base than one of so many is by chance?
 
     Statistic: the largest mean gain over base (points; in epochs: fewest against base, a saving counts as positive). Null
     hypothesis: base and the cases are exchangeable within a seed, so labels are permuted there ``draws`` times. Columns:
@@ -326,7 +326,7 @@ def _sense(value):
 
 
 def _holm(p):
-    """Holm 1979, NaN aside. statsmodels' multipletests gives the same, but collects garbage at each call: half a second beside torch."""
+    """Holm 1979, NaN aside. statsmodels' multipletests gives the same, but collects garbage each time: half a second beside torch."""
     ranked = p.dropna().sort_values(kind="stable")
     return (ranked * np.arange(len(ranked), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
