@@ -185,7 +185,9 @@ def shown(table: pd.DataFrame, **digits: int) -> pd.DataFrame:
             texts[name] = ["yes" if value else "no" for value in column]
         else:
             texts[name] = [_shown(value) if isinstance(value, str) else _number(value, "g") for value in column]
-    return _table(zip(*texts.values(), strict=True), [str(name).replace("_", " ").capitalize() for name in texts])
+    words = [str(name).replace("_", " ") for name in texts]
+    heads = [word if re.match(r"(n|p|bh)\b|\d", word) else word[0].upper() + word[1:] for word in words]
+    return _table(zip(*texts.values(), strict=True), heads)
 
 
 def _cells(frame, metric):
