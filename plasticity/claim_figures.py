@@ -1,10 +1,11 @@
-"""The evidence for the claims as pictures: pure functions of tables of `evidence`, each a ``Figure``, legible at the width of a phone."""
+"""The evidence for the claims as pictures: pure functions of tables of `evidence`, each a ``Figure`` that a phone's width can show."""
 
 import textwrap
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from .data import TITLES
 from .figures import BLUE, GREEN, GREY, RED, _finish, _grid, _n, style
@@ -39,14 +40,15 @@ def by_chance(table: pd.DataFrame, unit: str = "points") -> Figure:
         said = f"{row.best}\np = {row.p:.2g}" if row.p == row.p else "no complete\nseed"
         ax.text(1.02, place, said, size=8, va="center", transform=ax.get_yaxis_transform())
     count = f"best of {_range(table.cases)} cases, {_n(table.n)} seeds" if len(table) else "no runs"
-    ax.set(yticks=places, yticklabels=[*map(_cell, table.architecture, table.dataset)], ylim=(max(1, len(table)) - 0.4, -0.6), title=count)
-    return _finish(figure, axes, f"gain over base ({unit})", "", "Bar: the largest mean gain when labels are exchanged within each seed; "
-                   "p: how often it is at least the observed one.")  # fmt: skip
+    ax.set(yticks=places, yticklabels=[*map(_cell, table.architecture, table.dataset)], title=count)
+    ax.set_ylim(max(1, len(table)) - 0.4, -0.6)
+    return _finish(figure, axes, f"gain over base ({unit})", "", "Bar: the largest mean gain when labels are exchanged within each "
+                   "seed; p: how often it is at least the observed one.")  # fmt: skip
 
 
 @style()
 def powers(table: pd.DataFrame, unit: str = "points") -> Figure:
-    """The chance to find a true gain (`evidence.power_table`): a panel for each n, a line for each cell and test, thick their median."""
+    """The chance to find a true gain (`evidence.power_table`): a panel for each n, a line for each cell and test, medians thick."""
     ns = sorted(table.n.unique()) or [0]
     figure, axes = _grid(1, len(ns), 6, (WIDTH - 1) / len(ns), sharey=True, sharex=True)
     for ax, n in zip(axes.flat, ns, strict=True):
@@ -72,39 +74,50 @@ def verdicts(table: pd.DataFrame) -> Figure:
     if unknown := set(table.verdict) - set(VERDICTS):
         raise ValueError(f"verdicts {sorted(unknown)} are unknown; allowed: {', '.join(VERDICTS)}")
     parts = [part for _, part in table.groupby("unit", sort=False)] or [table]
-    heights = [1.6 + sum(LINE * (2 + _label(row).count("\n")) for row in part.itertuples()) for part in parts]
+    heights = [1.6 + LINE * sum(map(_lines, part.itertuples())) for part in parts]
     figure, axes = _grid(len(parts), 1, sum(heights) / len(parts), WIDTH - 1, height_ratios=heights)
     for ax, part in zip(axes.flat, parts, strict=True):
         _forest(ax, part)
-    shown = [_entry(axes[0, 0], verdict) for verdict in VERDICTS if (table.verdict == verdict).any()]
+    shown = [verdict for verdict in VERDICTS if (table.verdict == verdict).any()]
+    marks = [Line2D([], [], color=VERDICTS[verdict][0], marker=VERDICTS[verdict][1], markersize=5, linewidth=1.6) for verdict in shown]
+    if shown:
+        figure.legend(marks, shown, loc="outside upper center", ncols=3)
     return _finish(figure, axes, axes[-1, 0].get_xlabel(), "", "Mark: effect; line: its interval." if shown else "No claims.")
 
 
 def _forest(ax, part):
-    """One panel of `verdicts`: rows as high as their labels need."""
-    labels = [_label(row) for row in part.itertuples()]
-    heights = np.array([2 + label.count("\n") for label in labels])
+    """One panel of `verdicts`: rows as high as their labels need, numbers at the right."""
+    heights = np.array([_lines(row) for row in part.itertuples()])
     places = np.cumsum(heights) - heights / 2
     ax.axvline(0, color=GREY, linewidth=0.8)
     for place, row in zip(places, part.itertuples(), strict=True):
         colour, mark = VERDICTS[row.verdict]
         ax.hlines(place, row.low, row.high, color=colour, linewidth=1.6, gid="interval")
         ax.plot(row.effect, place, mark, color=colour, markersize=5)
-        if row.effect != row.effect:
-            ax.text(0.5, place, row.verdict, color=colour, size=8, ha="center", va="center", transform=ax.get_yaxis_transform(),
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-    ax.set(yticks=places, yticklabels=labels, ylim=(sum(heights) or 1, 0), xlabel=part.unit.iloc[0] if len(part) else "")
+        ax.text(1.03, place, _numbers(row), size=8, va="center", transform=ax.get_yaxis_transform())
+    ax.set(yticks=places, yticklabels=[_label(row) for row in part.itertuples()], ylim=(heights.sum() or 1, 0),
+           xlabel=part.unit.iloc[0] if len(part) else "")  # fmt: skip
     ax.margins(x=0.08)
     ax.grid(visible=False, axis="y")
+    if part.effect.notna().any():
+        ax.locator_params(axis="x", nbins=4)
+    else:
+        ax.set_xticks([])
 
 
-def _entry(ax, verdict):
-    colour, mark = VERDICTS[verdict]
-    return ax.plot([], [], mark, color=colour, markersize=5, label=verdict)
+def _numbers(row):
+    if row.effect != row.effect:
+        return row.verdict
+    return f"{row.effect:+.2f}" + (f"\n[{row.low:+.2f}, {row.high:+.2f}]" if row.low == row.low else "")
+
+
+def _lines(row):
+    """The height of a row, in lines: two of numbers, or its label, and a line between the rows."""
+    return 1 + max(2, 1 + _label(row).count("\n"))
 
 
 def _label(row):
-    count = f" (n = {row.n:g})" if row.n == row.n and row.n else ""
+    count = f" (n\u00a0=\u00a0{row.n:g})" if row.n == row.n and row.n else ""
     return textwrap.fill(f"{row.claim}{count}", LETTERS, break_on_hyphens=False)
 
 

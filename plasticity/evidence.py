@@ -86,20 +86,33 @@ def best_of(frame: pd.DataFrame, generator: Generator, cases: Sequence[str] = TW
     N and NS damage the network, so that with all twelve the null hypothesis is false whatever M and MN do, and what is permuted is
     far noisier than base: gains by chance come out huge. Ask it of `TO_MEAN` as well, where only harmless labels are exchanged.
     """
-    sign, scale = _sense(value)
     rows = []
     for key, cell in _cells(frame, value, cases):
-        cell = cell[["base", *cases]].dropna(axis=1, how="all")
-        runs, competed = sign * scale * cell.dropna().to_numpy(), len(cell.columns.drop("base", errors="ignore"))
-        if "base" not in cell or not runs.size or not competed:
-            rows.append(Best(*key, "", *[np.nan] * 4, 0, len(cell), competed))
+        competing, runs = complete(cell, cases, value)
+        counts = len(runs), len(cell) - len(runs), len(competing)
+        if not runs.size:
+            rows.append(Best(*key, "", *[np.nan] * 4, *counts))
             continue
-        gains, null = runs.mean(0)[1:] - runs.mean(0)[0], _largest_gains(runs, generator, draws)
-        gain = gains.max()
+        gains, means = runs.mean(0)[1:] - runs.mean(0)[0], permuted(runs, generator, draws).mean(1)
+        gain, null = gains.max(), means[:, 1:].max(1) - means[:, 0]
         p = (1 + (null >= gain - CLOSE).sum()) / (1 + draws)
-        best = cell.columns[1:][np.flatnonzero(gains >= gain - CLOSE)[0]]
-        rows.append(Best(*key, best, gain, np.median(null), np.quantile(null, 0.95), p, len(runs), len(cell) - len(runs), competed))
+        best = competing[np.flatnonzero(gains >= gain - CLOSE)[0]]
+        rows.append(Best(*key, best, gain, np.median(null), np.quantile(null, 0.95), p, *counts))
     return pd.DataFrame(rows, columns=Best._fields)
+
+
+def complete(cell: pd.DataFrame, cases: Sequence[str], value: str) -> tuple[list[str], np.ndarray]:
+    """Of a cell (a row a seed, a column a case): the cases with any number, and base and they [seeds, 1 + cases] of the seeds that have
+    all of them, times scale and better direction of ``value``; no seeds if base or the cases have no number."""
+    sign, scale = _sense(value)
+    competing = [case for case in cases if cell[case].notna().any()]
+    runs = sign * scale * cell[["base", *competing]].dropna().to_numpy()
+    return competing, runs if competing else runs[:0]
+
+
+def permuted(runs: np.ndarray, generator: Generator, draws: int) -> np.ndarray:
+    """``runs`` [seeds, labels] with labels exchanged within each seed, so many times: [draws, seeds, labels]."""
+    return generator.permuted(np.broadcast_to(runs, (draws, *runs.shape)), axis=2)
 
 
 def sign_flip_max(frame: pd.DataFrame, generator: Generator, cases: Sequence[str] = TWELVE, value: str = "accuracy",
@@ -232,8 +245,9 @@ def spreads(frame: pd.DataFrame, cases: Sequence[str] = TO_MEAN, value: str = "a
     return pd.DataFrame(rows, columns=Spread._fields)
 
 
-def power_table(frame: pd.DataFrame, generator: Generator, gains: Sequence[float] = (0.5, 1, 2, 3, 5), ns: Sequence[int] = (5, 10),
-                cases: Sequence[str] = TO_MEAN, value: str = "accuracy", draws: int = 10_000) -> pd.DataFrame:  # fmt: skip
+def power_table(frame: pd.DataFrame, generator: Generator, gains: Sequence[float] = (0.5, 1, 1.5, 2, 3, 4, 5),
+                ns: Sequence[int] = (5, 10), cases: Sequence[str] = TO_MEAN, value: str = "accuracy",
+                draws: int = 10_000) -> pd.DataFrame:  # fmt: skip
     """The `power` of the paper's test and of the paired one with the `spreads` of the frame's runs: a row a cell, test, n and gain."""
     return pd.DataFrame([Chance(*key, test, spread, n, gain, power(spread, gain, n, generator, draws, test))
                          for key, test, spread in _tests(frame, cases, value) for n in ns for gain in gains],
@@ -309,8 +323,9 @@ def _wide(frame, value, cases=(), against="base"):
 
 
 def _place(level):
+    """The names of a level by rank: the known in their order, then the unknown; seeds as they are."""
     order = ORDERS.get(level.name)
-    return level if order is None else level.map(lambda name: (order.index(name) if name in order else len(order), name))
+    return level if order is None else level.map({name: i for i, name in enumerate([*order, *sorted(set(level).difference(order))])})
 
 
 def _cells(frame, value, cases):
@@ -340,12 +355,6 @@ def _is_first_best(gains, sign):
     """Whether it is the first of the best, up to rounding (as `stats` ranks cases)."""
     ranked = (sign * gains).round(9)
     return (ranked == ranked.max()) & ~((ranked == ranked.max()).cumsum() > 1)
-
-
-def _largest_gains(runs, generator, draws):
-    """The largest mean gain over the first column for each of ``draws`` permutations within the rows of runs [seeds, 1 + cases]."""
-    means = generator.permuted(np.broadcast_to(runs, (draws, *runs.shape)), axis=2).mean(1)
-    return means[:, 1:].max(1) - means[:, 0]
 
 
 def _studentised(sums, n, squares):
@@ -404,7 +413,7 @@ def _long(frame, value, cases):
     parsed = {case: Case.parse(case) for case in cases}
     if wrong := [case for case, each in parsed.items() if each.fraction in (None, 0)]:
         raise ValueError(f"cases={wrong} re-initialise no fraction; allowed: {', '.join(TWELVE)}")
-    rows = (scale * wide[[*cases]].sub(wide["base"], axis=0)).stack().rename("difference").reset_index()
+    rows = (scale * wide[[*cases]].sub(wide["base"], axis=0)).stack().dropna().rename("difference").reset_index()
     return rows.assign(method=[parsed[case].method for case in rows["case"]], cell=rows.architecture + " on " + rows.dataset,
                        doublings=[np.log2(parsed[case].fraction / 0.1) for case in rows["case"]])  # fmt: skip
 
@@ -420,11 +429,12 @@ def _column(data, term):
 
 def _fit(formula, data, terms):
     """The mixed model, or where it fails least squares; and a sentence on which it is."""
+    seeds = {"seed": "0 + C(seed)"} if data.groupby("cell").seed.nunique().max() > 1 else None  # one seed is its cell
     try:  # powell: a variance of zero, as found here, is no place for methods that follow gradients
-        fitted = mixedlm(formula, data, groups="cell", re_formula="1", vc_formula={"seed": "0 + C(seed)"}).fit(method="powell")
+        fitted = mixedlm(formula, data, groups="cell", re_formula="1", vc_formula=seeds).fit(method="powell")
         if np.isfinite(np.asarray(fitted.bse)[:terms]).all():
-            parts = [np.sqrt(float(each)) for each in (fitted.cov_re.iloc[0, 0], fitted.vcomp[0], fitted.scale)]
-            return fitted, "mixed model; standard deviations: cell {:.2f}, seed {:.2f}, rest {:.2f} points".format(*parts)
+            parts = {"cell": fitted.cov_re.iloc[0, 0], **dict.fromkeys(seeds or (), *fitted.vcomp), "rest": fitted.scale}
+            return fitted, "mixed model; standard deviations: " + ", ".join(f"{part} {each**0.5:.2f}" for part, each in parts.items())
         why = "standard errors that are no numbers"
     except (np.linalg.LinAlgError, ValueError) as error:
         why = str(error)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.random import Generator
 from scipy.stats import binom, mannwhitneyu
 
-from .evidence import TO_MEAN, TWELVE, _cells, _sense, p_by_u
+from .evidence import TO_MEAN, TWELVE, _cells, complete, p_by_u, permuted
 from .paper import P_VALUES, RESULTS, RUNS, best_rows
 
 LEVEL = 0.05
@@ -95,19 +95,17 @@ def selection_on(frame: pd.DataFrame, generator: Generator, cases: Sequence[str]
     """
     rows = []
     for key, cell in _cells(frame, value, cases):
-        sign, scale = _sense(value)
-        runs = sign * scale * cell[["base", *cases]].dropna(axis=1, how="all").dropna().to_numpy()
-        n, competing = len(runs), runs.shape[1] - 1
-        if n < 2 or competing < 1:
-            rows.append(Ours(*key, competing, n, *[np.nan] * 3))
+        competing, runs = complete(cell, cases, value)
+        if len(runs) < 2:
+            rows.append(Ours(*key, len(competing), len(runs), *[np.nan] * 3))
             continue
-        permuted = generator.permuted(np.broadcast_to(runs, (draws, *runs.shape)), axis=2)
-        means = permuted.mean(1)
+        drawn, each = permuted(runs, generator, draws), np.arange(draws)
+        means = drawn.mean(1)
         best = 1 + means[:, 1:].argmax(1)
-        gain, chosen, base = means[np.arange(draws), best] - means[:, 0], permuted[np.arange(draws), :, best], permuted[:, :, 0]
+        gain, chosen, base = means[each, best] - means[:, 0], drawn[each, :, best], drawn[:, :, 0]
         ahead = gain[:, None] >= 0
         p = mannwhitneyu(np.where(ahead, chosen, base), np.where(ahead, base, chosen), alternative="greater", axis=1).pvalue
-        rows.append(Ours(*key, competing, n, (p <= LEVEL).mean(), np.median(gain), np.quantile(gain, 0.95)))
+        rows.append(Ours(*key, len(competing), len(runs), (p <= LEVEL).mean(), np.median(gain), np.quantile(gain, 0.95)))
     return pd.DataFrame(rows, columns=Ours._fields)
 
 
