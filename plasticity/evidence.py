@@ -35,7 +35,7 @@ Equivalence = namedtuple("Equivalence", "n mean low high p equivalent")
 Tested = namedtuple("Tested", "architecture dataset case n n_base gain p")
 Best = namedtuple("Best", "architecture dataset best gain median_by_chance high_by_chance p n dropped cases")
 Effect = namedtuple("Effect", "architecture dataset case n n_base gain delta d")
-Spread = namedtuple("Spread", "architecture dataset mann_whitney paired_t")  # the standard deviation that each test meets, and n
+Spread = namedtuple("Spread", "architecture dataset mann_whitney paired_t")  # by test
 Chance = namedtuple("Chance", "architecture dataset test spread n gain power")
 Smallest = namedtuple("Smallest", "architecture dataset test spread n detectable")
 
@@ -417,7 +417,8 @@ def _long(frame, value, cases):
     parsed = {case: Case.parse(case) for case in cases}
     if wrong := [case for case, each in parsed.items() if each.fraction in (None, 0)]:
         raise ValueError(f"cases={wrong} re-initialise no fraction; allowed: {', '.join(TWELVE)}")
-    rows = (scale * wide[[*cases]].sub(wide["base"], axis=0)).stack().dropna().rename("difference").reset_index()
+    differences = scale * wide[[*cases]].sub(wide["base"], axis=0)
+    rows = differences.melt(var_name="case", value_name="difference", ignore_index=False).dropna().reset_index()
     return rows.assign(method=[parsed[case].method for case in rows["case"]], cell=rows.architecture + " on " + rows.dataset,
                        doublings=[np.log2(parsed[case].fraction / 0.1) for case in rows["case"]])  # fmt: skip
 

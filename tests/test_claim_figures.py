@@ -105,7 +105,8 @@ def test_verdicts_have_a_panel_for_each_unit_and_a_colour_and_mark_each():
     assert [line.get_xdata()[0] for line in marks] == [0.2, -20.8, 0.1]
     expected = [claim_figures.VERDICTS[row[-1]] for row in ROWS if row[5] == "points"]
     assert [(line.get_color(), line.get_marker()) for line in marks] == expected
-    ends = [tuple(line[:, 0]) for each in points.collections if each.get_gid() == "interval" for line in each.get_segments() if len(line)]
+    intervals = [line for each in points.collections if each.get_gid() == "interval" for line in each.get_segments()]
+    ends = [tuple(line[:, 0]) for line in intervals if len(line)]
     assert ends == [(-0.4, 0.8), (-23.8, -17.6)]
     assert [text.get_text() for text in points.texts] == ["+0.20\n[-0.40, +0.80]", "-20.80\n[-23.80, -17.60]", "+0.10"]
     assert [text.get_text() for text in share.texts] == ["not tested"]

@@ -232,6 +232,13 @@ def test_best_of_uses_complete_seeds_and_says_how_many_it_dropped():
     assert (row.n, row.dropped, row.cases, row.best) == (0, 3, 0, "") and math.isnan(row.p)
 
 
+def test_what_runs_of_one_seed_share_changes_nothing():
+    """Labels are exchanged within seeds only; all over the cell they would carry the seeds' differences along."""
+    lifted = WORLD.assign(accuracy=WORLD.accuracy + WORLD.seed)
+    for function in (lambda frame: evidence.best_of(frame, rng(), draws=99), lambda frame: evidence.sign_flip_max(frame, rng(), draws=99)):
+        pd.testing.assert_frame_equal(function(WORLD), function(lifted), rtol=1e-6)
+
+
 def test_best_of_epochs_is_the_largest_saving():
     frame = frame_of({"base": [0.5] * 4, "5M": [0.5] * 4, "10M": [0.5] * 4})
     frame["epochs"] = np.r_[[10.0] * 4, [12.0] * 4, [7.0] * 4]
