@@ -235,8 +235,8 @@ def test_best_of_uses_complete_seeds_and_says_how_many_it_dropped():
 def test_what_runs_of_one_seed_share_changes_nothing():
     """Labels are exchanged within seeds only; all over the cell they would carry the seeds' differences along."""
     lifted = WORLD.assign(accuracy=WORLD.accuracy + WORLD.seed)
-    for function in (lambda frame: evidence.best_of(frame, rng(), draws=99), lambda frame: evidence.sign_flip_max(frame, rng(), draws=99)):
-        pd.testing.assert_frame_equal(function(WORLD), function(lifted), rtol=1e-6)
+    for name in ("best_of", "sign_flip_max"):
+        pd.testing.assert_frame_equal(EVERY[name](WORLD, rng()), EVERY[name](lifted, rng()), rtol=1e-6)
 
 
 def test_best_of_epochs_is_the_largest_saving():
