@@ -473,8 +473,8 @@ def test_included_gains_compete_as_tensors_of_their_own(include, competing):
     before = snapshot(model)
     report = reinitialize(model, "25M", biases="keep", include=include)
     assert {t.name: t.reset for t in report.tensors} == {"0.weight": 10} | competing
-    assert {name: len(changed(before[name], value)) for name, value in model.state_dict().items() if len(changed(before[name], value))} == {
-        "0.weight": 10} | competing  # fmt: skip
+    counts = {name: len(changed(before[name], value)) for name, value in model.state_dict().items()}
+    assert {name: count for name, count in counts.items() if count} == {"0.weight": 10} | competing
     if "1.weight" in competing:
         assert model[1].weight.tolist() == [3.0, 1.75, 2.0, 1.5], "the smallest to the mean of its own tensor"
 
@@ -491,7 +491,7 @@ def test_included_gains_compete_with_all_in_global_scope_and_exclude_wins():
 def test_what_is_no_gain_cannot_be_included(include):
     model = normed()
     before = snapshot(model)
-    with pytest.raises(ValueError, match=f"include='{include}' names no one-dimensional weight of this model; it has: 1.weight, 2.weight"):
+    with pytest.raises(ValueError, match=f"include='{include}' names no one-dimensional weight.*; it has: 1.weight, 2.weight"):
         reinitialize(model, "25M", include=[include])
     assert same_bits(before, snapshot(model))
 
