@@ -54,7 +54,7 @@ LEVELS: dict[tuple[str, str], Callable[[Run], Run]] = {  # (factor, level); for 
     ("patience", "a third"): lambda run: replace(run, patience=max(1, run.patience // 3)),
     ("patience", "double"): lambda run: replace(run, patience=2 * run.patience),
     ("reading", "code"): lambda run: replace(run, reading="code"),
-    ("reading", "text: all biases to zero"): lambda run: replace(run, reading="text"),
+    ("reading", "text (biases zero)"): lambda run: replace(run, reading="text"),
     ("biases", "kept"): _biases_kept,
     ("scope", "global"): _reset_only(scope="global"),
     ("utility", "gradient"): _reset_only(utility="gradient"),
@@ -117,6 +117,6 @@ FEW = {"cases": ("base", CASE), "controls": ()}
 derived("sensitivity", "mini", "what 10M's effect depends on, in miniature: one setting altered at a time; offline, on any laptop",
         {}, repeats=2, **FEW)  # fmt: skip
 derived("sensitivity_quick", "quick", "a first look at what 10M's effect depends on; its numbers mean little", {},
-        architectures=("mini_vit",), datasets=("photos",), **FEW)  # fmt: skip
+        architectures=("mini_vit",), datasets=("elpv",), **FEW)  # fmt: skip
 derived("sensitivity_paper", "paper", "what 10M's effect depends on, with the paper's networks and data, for GPUs", {},
         repeats=3, **FEW)  # fmt: skip

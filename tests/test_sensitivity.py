@@ -25,7 +25,7 @@ def test_the_counts_of_mini():
     parts, main = sensitivity.study(MINI), set(config.grid(get_profile("mini")))
     pairs = 3 * 3 * 2  # networks x data sets x seeds
     both = dict.fromkeys(("learning rate: a third", "learning rate: three times", "batch size: half", "batch size: double",
-                          "patience: a third", "patience: double", "reading: text: all biases to zero",
+                          "patience: a third", "patience: double", "reading: text (biases zero)",
                           "stopped and chosen by: test items"), 2 * pairs)  # fmt: skip
     both |= {"optimiser: AdamW": 2 * pairs * 2 // 3, "optimiser: SGD": 2 * pairs // 3}  # the networks that have the other
     reset = dict.fromkeys(("biases: kept", "scope: global", "utility: gradient", "tensors: without the head", "tensors: with gains"),
@@ -71,7 +71,7 @@ def test_rates_and_counts_of_levels():
 
 def test_the_other_reading_is_the_one_that_the_profile_has_not():
     text = sensitivity.study(sensitivity.profile_of("mini", repeats=1, reading="text"))
-    assert "reading: code" in text and not any(name.startswith("reading: text") for name in text)
+    assert "reading: code" in text and not any(name.startswith("reading: text (") for name in text)
     assert {run.reading for run in text["reading: code"]} == {"code"}
     kept = {run.biases for run in text["biases: kept"] if run.case == "base"}
     assert kept == {"keep"}, "by the text's reading base zeroes its biases, and so feels it"
