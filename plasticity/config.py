@@ -9,6 +9,7 @@ from functools import cached_property
 from . import methods, scenarios
 from .augment import AUGMENTATIONS
 from .data import TITLES
+from .interventions import TENSORS
 from .models import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
 
@@ -33,6 +34,8 @@ CHOICES = {
     "precision": ("fp32", "tf32", "bf16"),
     "dataset": tuple(TITLES),
     "weights": ("imagenet", "random", "none", *SOURCES),
+    "monitor": ("validation", "test"),
+    "tensors": TENSORS,
 }
 
 
@@ -69,6 +72,8 @@ class Run:
     beta2: float = 0.999  # of adamw
     epsilon: float = 1e-8  # of adamw
     measure: int = 0  # every so many epochs, and at each phase's end, the plasticity metrics go into the history; 0: never
+    monitor: str = "validation"  # what early stopping and the best weights go by; "test": the test items (the split stays): a control
+    tensors: str = "weights"  # which compete: "weights", all of two or more dimensions; "no_head", "no_embeddings", "with_gains"
 
     def __post_init__(self):
         object.__setattr__(self, "case", methods.canonical(self.case))
@@ -96,6 +101,9 @@ class Run:
             raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
         if phased and self.patience:
             raise ValueError(f"patience={self.patience} with scenario {self.scenario!r}: its phases have fixed lengths; use patience=0")
+        if phased and self.monitor == "test":
+            raise ValueError(f"monitor='test' with scenario {self.scenario!r}: only a transfer stops early or chooses weights; use "
+                             f"monitor='validation'")  # fmt: skip
         if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
             raise ValueError(f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}: betas below 1, epsilon above 0")
         method = methods.build(self.case)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from . import data as data_sets
-from . import identity, models, records, status, train
+from . import identity, models, records, sensitivity, status, train
 from .checkpoints import Checkpoint
 from .config import SOURCES, Profile, Run
 from .place import Place, data_folder, marked, origin
@@ -91,13 +91,14 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False, known=()
     Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
     raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
     nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
-    this for the same folder at once: they share the runs. ``known``: other runs that belong in the folder.
+    this for the same folder at once: they share the runs. ``known``: other runs that belong in the folder, besides those of
+    a sensitivity study of these.
 
     Raises RecordError if the folder has records of another protocol in these runs' place, OSError as soon as the disk is full,
     and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
     """
     runs = list(runs)
-    records.refuse_other_protocols(runs, place.runs, known)
+    records.refuse_other_protocols(runs, place.runs, {*known, *sensitivity.around(runs)})
     for line in records.clear_the_way(runs, place.runs, failed):
         print(line, flush=True)
     tidy(runs, place)

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from .reinit import Case, reinitialize
 
 if TYPE_CHECKING:
     from .config import Run
+
+TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
+EMBEDDINGS = ("class_token", "pos_embedding", "conv_proj", "cls_token", "pos_embed", "patch_embed")  # in torchvision's ViT, timm's
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Intervention:
     pretrained = True  # whether the run begins from pretrained weights
     augmentation: str | None = None  # a key of augment.AUGMENTATIONS, instead of the run's
     predicts = False  # whether `evaluated` gives another network than the trained one
+    head_draw = 0  # above 0: the fresh head is drawn from another stream of the seed
     reshapes = False  # whether `reshape` changes the layers, so that pretrained weights do not fit
     excludes: tuple[str, ...] = ()  # names of methods that contradict this one
 
@@ -92,8 +98,32 @@ class Reinitialize(Intervention):
         run = start.run
         gradients = start.gradients() if run.utility == "gradient" else None
         report = reinitialize(model, self.case, reading=run.reading, utility=run.utility, scope=run.scope,
-                              biases=run.biases, gradients=gradients, generator=start.generator)  # fmt: skip
+                              biases=run.biases, gradients=gradients, generator=start.generator,
+                              **competing(model, start))  # fmt: skip
         return [asdict(change) for change in report.tensors]
+
+
+def competing(model: nn.Module, start: Start) -> dict[str, list[str]]:
+    """What `reinitialize` must exclude or include for the run's ``tensors``; biases of what is excluded stay, too.
+
+    "weights": nothing. "no_head": all but the fresh head. "no_embeddings": all but a vision transformer's class token, position
+    embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no such thing.
+    """
+    tensors = start.run.tensors
+    chosen = {"weights": [], "no_head": [start.head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[tensors]
+    if tensors != "weights" and not chosen:
+        lacks = "gain of a norm layer" if tensors == "with_gains" else "class token, position embedding or patch projection"
+        raise ValueError(f"tensors={tensors!r}: {type(model).__name__} has no {lacks}; use tensors='weights'")
+    return {"include" if tensors == "with_gains" else "exclude": chosen}
+
+
+def _embeddings(model):
+    return [name for name, _ in model.named_parameters() if {*EMBEDDINGS} & {*name.split(".")}]
+
+
+def _gains(model):
+    gains = {f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, NORMS)}
+    return [name for name, p in model.named_parameters() if name in gains and p.ndim == 1]
 
 
 class Scratch(Intervention):
@@ -109,6 +139,7 @@ class Combined(Intervention):
         self.parts = parts
         self.pretrained = all(part.pretrained for part in parts)
         self.augmentation = next((part.augmentation for part in reversed(parts) if part.augmentation), None)
+        self.head_draw = max(part.head_draw for part in parts)
         self.predicts, self.reshapes = (any(getattr(part, name) for part in parts) for name in ("predicts", "reshapes"))
 
     def reshape(self, model):

@@ -8,7 +8,7 @@ from .interventions import Combined, Intervention, Reinitialize, Scratch
 from .penalties import L2, L2SP, L2Init, SpectralDecoupling
 from .reinit import CONTROLS, Case
 from .rescaling import SoftRescaling
-from .resets import Augmentation, Crop, FrozenHead, HeadOnly, HeadReset, SelectiveReinit, ShrinkPerturb
+from .resets import Augmentation, Crop, FrozenHead, HeadOnly, HeadReset, OtherHead, SelectiveReinit, ShrinkPerturb
 from .surgery import CReLU, LayerNorm
 from .units import ContinualBackprop, ReDo
 
@@ -22,6 +22,7 @@ NAMED: dict[str, type[Intervention]] = {  # the paper's cases need no entry
     "head_reset": HeadReset,
     "head_only": HeadOnly,
     "frozen_head": FrozenHead,
+    "other_head": OtherHead,
     "l2": L2,
     "l2_init": L2Init,
     "l2_sp": L2SP,

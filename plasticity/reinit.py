@@ -128,6 +128,7 @@ def reinitialize(
     relative: bool = False,
     rounding: str = "floor",
     exclude: tuple[str, ...] | list[str] = (),
+    include: tuple[str, ...] | list[str] = (),
     optimizer: torch.optim.Optimizer | None = None,
     generator: torch.Generator | None = None,
     dry_run: bool = False,
@@ -147,6 +148,8 @@ def reinitialize(
         threshold: instead of a percentage, reset what has utility <= threshold; ``relative``: <= threshold x mean utility.
         rounding: "floor" (the paper), or "bernoulli" (Hernandez-Garcia et al. 2025: up with probability of the remainder).
         exclude: parameters or modules to leave alone, by name: ("fc", "cls_token").
+        include: one-dimensional weights, such as gains of norm layers, that compete too, each as a tensor of its own; by name of
+            the parameter or of a module around it: ("bn1", "layer1"). What is excluded stays excluded.
         optimizer: its moments of the reset entries become zero (a step count belongs to the whole tensor and stays).
         generator: source of every random draw; without one, a fresh seed is drawn and reported.
         dry_run: report only; nothing is written.
@@ -160,7 +163,7 @@ def reinitialize(
         generator = torch.Generator()
         generator.seed()
     seed = generator.initial_seed()
-    weights, shifts = _competitors(model, exclude)
+    weights, shifts = _competitors(model, exclude, include)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
     prune = partial(_prune, gradients=gradients, fraction=fraction, threshold=threshold, relative=relative, scope=scope,
                     rounding=rounding)  # fmt: skip
@@ -208,18 +211,26 @@ def _check(case, reading, utility, scope, biases, gradients, threshold, rounding
         raise ValueError("utility='gradient' needs gradients={parameter name: tensor}, and only that utility takes them")
 
 
-def _competitors(model, exclude) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _competitors(model, exclude, include) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The parameters that compete: tensors of two or more dimensions, and biases (any tensor named so, as the code has it)."""
     names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
-    excluded = set()
-    for entry in [exclude] if isinstance(exclude, str) else exclude:
-        inside = {id(p) for n, p in names.items() if n == entry or n.startswith(entry + ".")}
-        if not inside:
-            raise ValueError(f"exclude={entry!r} names no parameter or module of this model; it has: {', '.join(names)}")
-        excluded |= inside
+    excluded = _inside(names, exclude, "exclude", "parameter or module")
+    gains = {n: p for n, p in names.items() if p.ndim == 1 and "bias" not in n}
+    included = _inside(gains, include, "include", "one-dimensional weight")
     named = {n: p for n, p in model.named_parameters() if p.is_floating_point() and id(p) not in excluded}
     shifts = {n: p for n, p in named.items() if "bias" in n}
-    return {n: p for n, p in named.items() if p.ndim >= 2 and n not in shifts}, shifts
+    return {n: p for n, p in named.items() if (p.ndim >= 2 or id(p) in included) and n not in shifts}, shifts
+
+
+def _inside(names, entries, argument, kind) -> set[int]:
+    """The parameters that these entries name, themselves or by a module around them."""
+    found = set()
+    for entry in [entries] if isinstance(entries, str) else entries:
+        inside = {id(p) for n, p in names.items() if n == entry or n.startswith(entry + ".")}
+        if not inside:
+            raise ValueError(f"{argument}={entry!r} names no {kind} of this model; it has: {', '.join(names) or 'none'}")
+        found |= inside
+    return found
 
 
 def _utility(name, parameter, gradients, room=None) -> Tensor:

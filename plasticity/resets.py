@@ -104,6 +104,20 @@ class HeadOnly(Intervention):
         return []
 
 
+@dataclass(eq=False)
+class OtherHead(Intervention):
+    """A control: the fresh head is another draw; all else is as without it, bit for bit: other weights, split, order, augmentation.
+
+    What a method changes should be more than this does. ``draw``: which other head, counted from 1; the seed's own has no number.
+    """
+
+    draw: int = 1
+
+    def __post_init__(self):
+        notation.within(self, low=1)
+        self.head_draw = self.draw
+
+
 def _stays_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
     return nn.Module.train(module, False)
 

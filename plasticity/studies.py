@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from . import config
+from . import config, sensitivity
 from .config import ADAMW, PROFILES, Profile, Run, derived
 from .methods import build
 from .models import architecture
@@ -227,9 +227,12 @@ def study(profile: Profile, name: str) -> dict[str, list[Run]]:
 def grid(profile: Profile, architectures: Iterable[str] | None = None, cases: Iterable[str] | None = None) -> tuple[Run, ...]:
     """All runs of a profile, its studies' included (of some architectures, families or cases of it), each once. ValueError for
     an architecture or family that the profile does not have."""
-    if profile.name not in SIZES:
+    if profile.name in sensitivity.NAMES.values():
+        runs = sensitivity.grid(profile)
+    elif profile.name in SIZES:
+        runs = dict.fromkeys(run for name in STUDIES for run in unique(study(profile, name)))
+    else:
         return config.grid(profile, architectures, cases)
-    runs = dict.fromkeys(run for name in STUDIES for run in unique(study(profile, name)))
     names = {run: {run.architecture, architecture(run.architecture).family} for run in runs}
     wanted, known = set(architectures or ()), set().union(*names.values())
     if unknown := wanted - known:

@@ -33,7 +33,7 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Fitted:
-    """What one run gave. ``model`` has the last weights, ``best_model`` those of the lowest validation loss."""
+    """What one run gave. ``model`` has the last weights, ``best_model`` those of the lowest loss on what ``run.monitor`` names."""
 
     run: Run
     model: nn.Module
@@ -66,6 +66,7 @@ def fit(
     Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is
     measured with the last weights (``accuracy``, as the authors' released code does) and with those of the lowest validation
     loss (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
+    With ``run.monitor`` "test" the same items are trained on, but the test loss stops and chooses: a control, which flatters.
 
     Args:
         folder: where packed data sets lie (``folder/<dataset>``) and weights (``folder/weights``).
@@ -92,7 +93,8 @@ def fit(
 
     train, validation = data_sets.split(data, run.validation, stream("split"))
     test = data.test.nonzero().flatten()
-    watched, kind = (validation, "validation") if len(validation) else (test, "test")
+    chooses = len(validation) > 0  # whether what is watched stops the run and chooses its best weights
+    watched, kind = (validation, "validation") if chooses and run.monitor == "validation" else (test, "test")
     batches = Batches(data, device, run.channels_last)
     order, draws = stream("order"), stream("augment")
     augment = AUGMENTATIONS[method.augmentation or run.augment]
@@ -160,16 +162,16 @@ def fit(
                 if run.scenario != "transfer":
                     history[-1]["phase"] = number
                 # A phase on a tenth of the data has ten times as many epochs: its test curve gets as many points as another's.
-                if kind == "validation" or ends or (epoch - first + 1) % max(1, phase.epochs // run.max_epochs) == 0:
+                if chooses or ends or (epoch - first + 1) % max(1, phase.epochs // run.max_epochs) == 0:
                     found = evaluate(predictor, batches, watched, run.precision)
                     history[-1] |= {f"{kind}_loss": found[0], f"{kind}_accuracy": found[1]}
                 if run.measure and ((epoch - first + 1) % run.measure == 0 or ends):
                     history[-1] |= measures.measure(model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial,
                                                     head)  # fmt: skip
-                # Test items choose nothing: where they are watched, the last epoch is the one that counts.
-                if best is None or kind == "test" or history[-1]["validation_loss"] < best["validation_loss"]:
+                # Where nothing is held out, test items choose nothing: the last epoch is the one that counts.
+                if best is None or not chooses or history[-1][f"{kind}_loss"] < best[f"{kind}_loss"]:
                     best = history[-1]
-                    best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if kind != "test" else None
+                    best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if chooses else None
                 if checkpoint:
                     checkpoint.save(epoch, {
                         "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(),
@@ -179,13 +181,13 @@ def fit(
 
     last, best_model = history[-1], copy.deepcopy(predictor)
     metrics = {"accuracy": evaluate(predictor, batches, test, run.precision)[1]}
-    if kind == "validation":
+    if chooses:
         best_model.load_state_dict(best_state)
         metrics |= {
             "best_accuracy": evaluate(best_model, batches, test, run.precision)[1],
-            "validation_accuracy": last["validation_accuracy"],
-            "best_validation_accuracy": best["validation_accuracy"],
-            "best_validation_loss": best["validation_loss"],
+            f"{kind}_accuracy": last[f"{kind}_accuracy"],
+            f"best_{kind}_accuracy": best[f"{kind}_accuracy"],
+            f"best_{kind}_loss": best[f"{kind}_loss"],
             "best_epoch": best["epoch"],
         }
     if run.scenario != "transfer":
@@ -311,8 +313,9 @@ def build(
 ) -> tuple[nn.Module, dict[str, Tensor], str | None]:
     """The network as the run begins it, its state as initialised, and the SHA-256 of its weights file (None from scratch).
 
-    A seed has one initial network, head included, whatever the case; pretrained weights replace all but the head. The method
-    has reshaped it, but not acted on it. Raises ValueError for a network that is made for another size of image.
+    A seed has one initial network, head included, whatever the case (save one that asks for another head); pretrained weights
+    replace all but the head. The method has reshaped it, but not acted on it. Raises ValueError for a network that is made for
+    another size of image.
     """
     data, arch = data_sets.load(Path(folder), run.dataset), models.architecture(run.architecture)
     if arch.fixed and data.images.shape[1] != arch.image_size:
@@ -320,6 +323,10 @@ def build(
                          f"{data.images.shape[1]}")  # fmt: skip
     model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
     method = method or interventions.Intervention()
+    if method.head_draw:
+        other = generator(run.seed, f"head/{method.head_draw}").initial_seed()
+        head = models.build(run.architecture, len(data.class_names), seed=other).get_submodule(arch.head)
+        model.get_submodule(arch.head).load_state_dict(head.state_dict())
     method.reshape(model)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     if not method.pretrained or run.weights == "none":

@@ -29,6 +29,7 @@ def test_the_defaults_are_the_released_codes_settings():
         "patience": 10, "validation": 0.2, "augment": "released",
         "precision": "fp32", "channels_last": True, "compiled": False,
         "scenario": "transfer", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "measure": 0,
+        "monitor": "validation", "tensors": "weights",
     }  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def test_every_field_moves_the_key():
         "weight_decay": 0.5, "schedule": "cosine", "warmup": 0.5, "clip": 0.5, "batch_size": 5, "max_epochs": 5,
         "patience": 5, "validation": 0.5, "augment": "none",
         "precision": "bf16", "channels_last": False, "compiled": True,
-        "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5, "measure": 5,
+        "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5, "measure": 5, "monitor": "test", "tensors": "no_head",
     }  # fmt: skip
     assert others.keys() | {"scenario"} == {f.name for f in fields(Run)}  # a scenario without early stopping: below
     runs = [RUN, *(replace(RUN, **{name: value}) for name, value in others.items())]
@@ -145,6 +146,10 @@ BAD_RUNS = [
     ({"clip": -5}, "clip=-5"),
     ({"validation": 0}, r"validation=0\.0 must be a share"),
     ({"validation": 1}, r"validation=1\.0 must be a share"),
+    ({"monitor": "training"}, "monitor='training' is unknown; allowed: 'validation', 'test'"),
+    ({"monitor": "test", "scenario": "single", "patience": 0}, "monitor='test' with scenario 'single': only a transfer"),
+    ({"tensors": "head"}, "tensors='head' is unknown; allowed: 'weights', 'no_head', 'no_embeddings', 'with_gains'"),
+    ({"case": "other_head(draw=0)"}, "draw=0 is outside its range"),
 ]
 
 

@@ -297,6 +297,40 @@ def test_the_runs_fields_reach_the_method(world, field, value):
     assert not equal(model.state_dict(), expected.state_dict())
 
 
+@pytest.mark.parametrize("architecture, tensors, left_out, added", [
+    ("mini_simplenet", "no_head", {"classifier.weight", "classifier.bias"}, set()),
+    ("mini_vit", "no_head", {"heads.head.weight", "heads.head.bias"}, set()),
+    ("mini_vit", "no_embeddings", {"class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"}, set()),
+    ("mini_resnet", "with_gains", set(), {"bn1.weight"} | {f"layers.{i}.bn{j}.weight" for i in range(4) for j in (1, 2, 3)}
+     | {f"layers.{i}.downsample.1.weight" for i in (0, 1, 3)}),
+    ("mini_vit", "with_gains", set(), {f"encoder.layers.encoder_layer_{i}.ln_{j}.weight" for i in range(4) for j in (1, 2)}
+     | {"encoder.ln.weight"}),
+    ("mini_vit", "weights", set(), set()),
+])  # fmt: skip
+def test_which_tensors_compete(architecture, tensors, left_out, added):
+    run = Run(architecture, "photos", "10M", tensors=tensors)
+    start = Start(run, torch.Generator(), None, dict, head=models.architecture(architecture).head)
+    model = models.build(architecture, 5, seed=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    rows = {row["name"]: row for row in build("10M").prepare(model, start)}
+    usual = {t.name for t in reinitialize(models.build(architecture, 5, seed=0), "10M", dry_run=True).tensors}
+    assert usual - rows.keys() == left_out and not left_out & rows.keys()
+    new = rows.keys() - usual
+    assert new == added
+    assert all(row["reset"] == row["size"] // 10 for row in rows.values()), "floor(P x size), each a tensor of its own"
+    assert all(rows[name]["kind"] == "weight" for name in new)
+    touched = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert touched <= {name for name, row in rows.items() if row["reset"]}
+
+
+def test_a_network_without_such_tensors_says_so():
+    for case, tensors, model in (("mini_resnet", "no_embeddings", "MiniResNet has no class token, position embedding or patch"),
+                                 ("mlp", "with_gains", "Chain has no gain of a norm layer")):  # fmt: skip
+        start = Start(Run(case, "photos", "10M", tensors=tensors), torch.Generator(), None, dict)
+        with pytest.raises(ValueError, match=f"tensors='{tensors}': {model}.*use tensors='weights'"):
+            build("10M").prepare(models.build(case, 3, seed=0), start)
+
+
 def test_scratch_has_the_head_and_batches_of_base_but_no_pretrained_weights(world, tmp_path):
     of_base, of_scratch = Snapshot(), Scratch()
     go(world, intervention=of_base)

@@ -457,6 +457,45 @@ def test_exclude_by_module_and_by_name(exclude, kept):
 
 
 # --- rounding and thresholds ------------------------------------------------------------------------------------------
+def normed():
+    model = nn.Sequential(nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4), nn.LayerNorm(40))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([3.0, 0.5, 2.0, 1.5]))
+        model[2].weight.copy_(torch.linspace(1, 40, 40))
+    return model
+
+
+@pytest.mark.parametrize("include, competing", [
+    ([], {}), (["1"], {"1.weight": 1}), ("2.weight", {"2.weight": 10}), (["1.weight", "2"], {"1.weight": 1, "2.weight": 10}),
+])  # fmt: skip
+def test_included_gains_compete_as_tensors_of_their_own(include, competing):
+    model = normed()
+    before = snapshot(model)
+    report = reinitialize(model, "25M", biases="keep", include=include)
+    assert {t.name: t.reset for t in report.tensors} == {"0.weight": 10} | competing
+    counts = {name: len(changed(before[name], value)) for name, value in model.state_dict().items()}
+    assert {name: count for name, count in counts.items() if count} == {"0.weight": 10} | competing
+    if "1.weight" in competing:
+        assert model[1].weight.tolist() == [3.0, 1.75, 2.0, 1.5], "the smallest to the mean of its own tensor"
+
+
+def test_included_gains_compete_with_all_in_global_scope_and_exclude_wins():
+    model = Bag(w=[[5.0, 6.0, 7.0, 8.0]], gain=[1.0, 2.0, 3.0, 9.0])
+    reinitialize(model, "25Z", biases="keep", scope="global", include="gain")
+    assert model.gain.tolist() == [0, 0, 3, 9] and model.w.tolist() == [[5, 6, 7, 8]]
+    report = reinitialize(normed(), "25M", biases="keep", include=["1", "2"], exclude=["1"])
+    assert [t.name for t in report.tensors] == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize("include", ["0", "1.bias", "nothing", "1.running_mean"])
+def test_what_is_no_gain_cannot_be_included(include):
+    model = normed()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=f"include='{include}' names no one-dimensional weight.*; it has: 1.weight, 2.weight"):
+        reinitialize(model, "25M", include=[include])
+    assert same_bits(before, snapshot(model))
+
+
 def test_bernoulli_rounding_has_the_expected_mean_and_two_values():
     generator = seeded(11)
     arguments = {"rounding": "bernoulli", "generator": generator}

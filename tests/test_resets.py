@@ -10,7 +10,7 @@ from torch import nn
 from plasticity import Run, methods, models, train
 from plasticity.checkpoints import Checkpoint
 from plasticity.interventions import Combined, Intervention, Start
-from plasticity.resets import Augmentation, FrozenHead, HeadOnly, HeadReset, SelectiveReinit, ShrinkPerturb, own_generator
+from plasticity.resets import Augmentation, FrozenHead, HeadOnly, HeadReset, OtherHead, SelectiveReinit, ShrinkPerturb, own_generator
 
 PHASES = {"weights": "none", "scenario": "warm_start(subset=0.5, noise=0.2)", "patience": 0, "validation": 0.0, "max_epochs": 1,
           "batch_size": 8, "augment": "flip", "optimizer": "adamw", "lr": 1e-3}  # fmt: skip
@@ -182,6 +182,57 @@ def test_a_probed_network_and_its_copies_normalise_as_in_evaluation():
     assert torch.equal(model(images), expected) and not torch.allclose(twin(images), expected)
     assert torch.allclose(model(images[:1]), expected[:1]) and model[1].num_batches_tracked == 0
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["4.weight", "4.bias"]
+
+
+TRANSFER = {"weights": "source", "scenario": "transfer", "patience": 0, "validation": 0.2}
+
+
+def test_another_head_differs_in_the_head_alone_and_repeats(world):
+    run = run_of(**TRANSFER)
+    built = {case: train.build(run, world, methods.build(case), world / "mini_simplenet.pt")
+             for case in ("base", "other_head", "other_head(draw=1)", "other_head(draw=2)", "10M + other_head")}  # fmt: skip
+    states = {case: state_of(model) for case, (model, *_) in built.items()}
+    heads = [states[case].pop("classifier.weight") for case in states], [state.pop("classifier.bias") for state in states.values()]
+    assert all(equal(state, states["base"]) for state in states.values()), "bit for bit"
+    for base, one, again, two, combined in heads:
+        assert torch.equal(one, again) and torch.equal(one, combined)
+        assert not torch.equal(base, one) and not torch.equal(one, two) and not torch.equal(base, two)
+        assert all((head.abs() <= 96**-0.5).all() for head in (one, two)), "the same initialiser: U(-1/sqrt(n), 1/sqrt(n))"
+    initial = built["other_head"][1]
+    assert torch.equal(initial["classifier.weight"], heads[0][1]), "what frozen_head, head_reset and l2_init go back to"
+
+
+def test_another_head_moves_no_other_stream(world):
+    run, seen = run_of(**TRANSFER, case="base + other_head"), {}
+
+    class Spy(Intervention):
+        def __init__(self, inner):
+            self.inner, self.head_draw, self.images = inner, inner.head_draw, []
+
+        def prepare(self, model, start):
+            self.split = start.images(100)
+            self.state = start.generator.get_state()
+            return self.inner.prepare(model, start)
+
+        def penalty(self, model, logits, images):
+            self.images.append(images.clone())
+
+    for case in ("base", run.case):
+        seen[case] = Spy(methods.build(case))
+        train.fit(run, world, "cpu", weights=world / "mini_simplenet.pt", intervention=seen[case])
+    one, other = seen.values()
+    assert torch.equal(one.split, other.split) and torch.equal(one.state, other.state)
+    assert len(one.images) == len(other.images) > 2 and all(map(torch.equal, one.images, other.images)), "order and augmentation"
+
+
+def test_another_head_goes_with_probing_and_a_frozen_head(world):
+    run = run_of(**TRANSFER)
+    fitted = train.fit(run, world, "cpu", weights=world / "mini_simplenet.pt", intervention=methods.build("other_head + frozen_head"))
+    begun = train.build(run, world, OtherHead(), world / "mini_simplenet.pt")[0]
+    assert torch.equal(fitted.model.classifier.weight, begun.classifier.weight)
+    assert methods.canonical("head_only + other_head(draw=3)") == "head_only + other_head(draw=3)"
+    with pytest.raises(ValueError, match="OtherHead: draw=0 is outside its range"):
+        OtherHead(0)
 
 
 def test_what_contradicts_each_other_says_so():

@@ -2,13 +2,16 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from test_checkpoints import Interrupted, Interrupting, same
 from torch.nn import functional as F
 
 from plasticity import data, interventions, methods, train
 from plasticity.augment import AUGMENTATIONS
+from plasticity.checkpoints import Checkpoint
 from plasticity.config import Run
 
 
@@ -97,6 +100,37 @@ def test_last_and_best_weights_are_both_tested(world, tiny_run):
     assert fitted.metrics["test_items"] == 24
     best = min(fitted.history, key=lambda row: row["validation_loss"])
     assert best["epoch"] == fitted.metrics["best_epoch"]
+
+
+def test_test_items_that_are_monitored_decide_and_the_same_items_are_trained_on(world, tiny_run, monkeypatch):
+    run, real, seen = tiny_run(max_epochs=50, patience=2), train.evaluate, []
+    losses = iter([5.0, 3.0, 4.0, 3.5, 9.0])  # of the test items, lowest in epoch 2; the last is the measurement at the end
+
+    def scripted(model, batches, items, *rest):
+        seen.append(len(items))
+        return (next(losses, 9.0) if len(items) == 24 else real(model, batches, items, *rest)[0]), real(model, batches, items, *rest)[1]
+
+    monkeypatch.setattr(train, "evaluate", scripted)
+    found = train.fit(replace(run, monitor="test"), world, "cpu", weights=world / "mini_resnet.pt")
+    assert (found.metrics["epochs"], found.metrics["best_epoch"], found.metrics["best_test_loss"]) == (4, 2, 3.0)
+    assert set(seen) == {24}, "the 10 validation items are held out, and never looked at"
+    assert set(found.history[0]) == {"epoch", "train_loss", "test_loss", "test_accuracy"}
+    monkeypatch.setattr(train, "evaluate", real)
+    usual = train.fit(replace(run, max_epochs=4, patience=0), world, "cpu", weights=world / "mini_resnet.pt")
+    assert [row["train_loss"] for row in found.history] == [row["train_loss"] for row in usual.history]
+    assert torch.equal(weights_of(found), weights_of(usual)), "until the stop it is the same run"
+    second = train.fit(replace(run, max_epochs=2, patience=0), world, "cpu", weights=world / "mini_resnet.pt")
+    assert found.metrics["best_accuracy"] == second.metrics["accuracy"] == found.metrics["best_test_accuracy"]
+
+
+def test_a_run_that_monitors_test_items_resumes_bit_for_bit(world, tiny_run, tmp_path):
+    run = tiny_run(max_epochs=5, patience=2, monitor="test", lr=0.05)
+    whole = train.fit(run, world, "cpu", weights=world / "mini_resnet.pt")
+    with pytest.raises(Interrupted), Interrupting(tmp_path / "running", 2) as checkpoint:
+        train.fit(run, world, "cpu", weights=world / "mini_resnet.pt", checkpoint=checkpoint)
+    with Checkpoint(tmp_path / "running") as checkpoint:
+        again = train.fit(run, world, "cpu", weights=world / "mini_resnet.pt", checkpoint=checkpoint)
+    assert again.resumed == [2] and same(whole, again)
 
 
 def test_learns_the_tiny_task(world, tiny_run):
