@@ -33,8 +33,8 @@ PARTS = ("train", "val", "valid", "validation", "test")  # subfolders that are a
 # Rate and momentum are profile imagenet's, chosen on the base case alone (reference/learning_rates.md); batches are small because
 # such folders are: 160 images make 8 steps an epoch.
 TRAINING = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.01, "batch_size": 16, "augment": "flip"}
-EXAMPLE = ("astronaut", "camera", "coffee", "rocket", "tissue")  # of offline.PHOTOS
-EXAMPLE_IMAGES, EXAMPLE_PIXELS = 40, 64
+EXAMPLE = ("astronaut", "china", "coffee", "flower", "rocket")  # of offline.PHOTOS
+EXAMPLE_IMAGES, EXAMPLE_PIXELS, FLAT = 40, 64, 5.0  # a class; their edge; the least standard deviation of a tile, of 255
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,11 @@ def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], held_out: str 
     learned = {name: sum(not tested for _, tested in items) for name, items in found.items()}
     if few := {name: count for name, count in learned.items() if count < FEWEST}:
         name, count = next(iter(sorted(few.items())))
-        raise ValueError(f"{root}: class {name!r} has {count} images{' to learn from' if held_out else ''}, at least {FEWEST} are needed "
-                         f"({len(few)} such classes); add images or move the class away")  # fmt: skip
+        where = root / "train" if held_out else root
+        raise ValueError(f"{where}: class {name!r} has {count} images, at least {FEWEST} are needed ({len(few)} such classes); add "
+                         f"images or move the class away")  # fmt: skip
     if held_out and (lacking := [name for name, items in found.items() if learned[name] == len(items)]):
-        raise ValueError(f"{root / held_out} has no images of class {sorted(lacking)[0]!r}; add some, or give one folder without a split")
+        raise ValueError(f"{root / held_out} has no images of class {sorted(lacking)[0]!r}; add some, or give a folder without a split")
 
 
 def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
@@ -164,8 +165,9 @@ def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
         except ValueError:
             raise ValueError(_unreadable(found.root, files)) from None
         test = real.grouped(found.labels, equal) if found.test is None else found.test
-        facts = {"origin": {"folder": str(found.root.resolve())}, "duplicates": duplicates.report(equal, found.labels, test),
-                 "split": {"kind": "given"} if found.test is not None else {"kind": "drawn", "seed": real.SEED, "share": real.TEST_SHARE}}
+        split = {"kind": "drawn", "seed": real.SEED, "share": real.TEST_SHARE} if found.test is None else {"kind": "given"}
+        facts = {"origin": {"folder": str(found.root.resolve())}, "split": split,
+                 "duplicates": duplicates.report(equal, found.labels, test)}  # fmt: skip
         with contextlib.suppress(FileExistsError):  # another process was faster
             data.pack(folder, name, offline.Arrays(packed, found.labels, test, found.class_names, found.files), facts, move=True)
     return name
@@ -201,15 +203,15 @@ def about(folder: str | Path, dataset: str) -> str:
     packed, facts = data.load(folder, dataset), data.manifest(Path(folder) / dataset)
     equal, test = facts["duplicates"], int(packed.test.sum())
     split = "as the folder has them" if facts["split"]["kind"] == "given" else f"drawn with seed {facts['split']['seed']}"
-    twice = f"{equal['number']} groups of equal images, {equal['across_test']} of them on both sides" if equal["number"] else "none twice"
+    across = f", {equal['across_test']} of them in training and test" if equal["number"] else ""
     return (f"{len(packed.labels)} images of {len(packed.class_names)} classes, brought to {packed.images.shape[1]} pixels; {test} of "
-            f"them for testing ({split}); {twice}.")  # fmt: skip
+            f"them for testing ({split}); {equal['number']} groups of equal images{across}.")  # fmt: skip
 
 
 def example_folder(folder: str | Path) -> Path:
     """A small image folder, ``folder/example_images``, written once: 64-pixel tiles of five photographs that packages carry.
 
-    Forty a class, grey, no two overlapping; which photograph is a tile from? Raises FileNotFoundError where a package lacks one.
+    Forty a class, no two overlapping; which photograph is a tile from? Raises FileNotFoundError where a package lacks one.
     """
     target = Path(folder) / "example_images"
     if target.is_dir():
@@ -220,19 +222,19 @@ def example_folder(folder: str | Path) -> Path:
         for name in EXAMPLE:
             inner = Path(scratch) / target.name / name
             inner.mkdir(parents=True)
-            tiles = _tiles(offline.photograph(name, halve=False), EXAMPLE_PIXELS)
+            tiles = _tiles(np.asarray(Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB")), EXAMPLE_PIXELS)
             for i, tile in enumerate(rng.permutation(len(tiles))[:EXAMPLE_IMAGES]):
-                Image.fromarray(np.rint(255 * tiles[tile]).astype(np.uint8)).save(inner / f"{i:02}.png")
+                Image.fromarray(tiles[tile]).save(inner / f"{i:02}.png")
         with contextlib.suppress(OSError):  # another process was faster
             (Path(scratch) / target.name).rename(target)
     return target
 
 
-def _tiles(grey: np.ndarray, edge: int) -> np.ndarray:
-    """The squares [n, edge, edge] of a grid over a picture, without those that are nearly flat."""
-    rows, columns = (length // edge for length in grey.shape)
-    tiles = grey[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge).swapaxes(1, 2).reshape(-1, edge, edge)
-    return tiles[tiles.std((1, 2)) > 0.03]
+def _tiles(picture: np.ndarray, edge: int) -> np.ndarray:
+    """The squares [n, edge, edge, 3] of a grid over a picture [height, width, 3], without those that are nearly flat."""
+    rows, columns = (length // edge for length in picture.shape[:2])
+    tiles = picture[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge, 3).swapaxes(1, 2).reshape(-1, edge, edge, 3)
+    return tiles[tiles.std((1, 2)).mean(-1) > FLAT]
 
 
 # --- the runs ---------------------------------------------------------------------------------------------------------
@@ -260,17 +262,18 @@ def verdict(frame: pd.DataFrame) -> pd.DataFrame:
     An interval is never taken for narrower than the grain of the numbers allows: one test image, one epoch.
     """
     case = _case(frame)
-    grain = 100 / frame.test_items.dropna().min() if "test_items" in frame and frame.test_items.notna().any() else 0.0
-    accuracy = widened(compared(frame, case, "accuracy", 100), grain)
-    epochs = widened(compared(frame, case, "epochs", 1), 1)
-    rows = [("Test accuracy (%)", "accuracy", 100, accuracy, says(accuracy, f"{case} helps", f"{case} hurts", "points")),
-            ("Epochs until stopped", "epochs", 1, epochs, says(epochs, f"{case} takes longer", f"{case} is faster", "epochs"))]  # fmt: skip
-    table = []
-    for title, value, scale, found, words in rows:
-        means = {each: scale * _done(frame, each).get(value, pd.Series(dtype=float)).mean() for each in ("base", case)}
-        shown = {title_of: f"{mean:.1f}" if mean == mean else "-" for title_of, mean in zip(("Base", case), means.values(), strict=True)}
-        table.append({"": title} | shown | {"Difference": str(found).partition(" (n")[0], "n": str(found.n), "Verdict": words})
-    return pd.DataFrame(table)
+    grain = 100 / frame.test_items.min() if "test_items" in frame else 0.0
+    rows = [_row(frame, case, "Test accuracy (%)", "accuracy", 100, grain, (f"{case} helps", f"{case} hurts", "points")),
+            _row(frame, case, "Epochs until stopped", "epochs", 1, 1.0, (f"{case} takes longer", f"{case} is faster", "epochs"))]
+    return pd.DataFrame(rows)
+
+
+def _row(frame: pd.DataFrame, case: str, title: str, value: str, scale: float, grain: float, words: tuple[str, str, str]) -> dict:
+    base, other = (_done(frame, each).reindex(columns=[*comparisons.PAIR, "case", "scenario", value]) for each in ("base", case))
+    found = widened(comparisons.difference(other, base, value, scale), grain)
+    means = {name: scale * rows[value].mean() for name, rows in (("Base", base), (case, other))}
+    shown = {name: f"{mean:.1f}" if mean == mean else "-" for name, mean in means.items()}
+    return {"": title} | shown | {"Difference": str(found).partition(" (n")[0], "n": str(found.n), "Verdict": says(found, *words)}
 
 
 def sentence(frame: pd.DataFrame) -> str:
@@ -279,13 +282,6 @@ def sentence(frame: pd.DataFrame) -> str:
     failed = int((frame.status != "done").sum())
     return (f"Base reaches {row['Base']}%, {case} {row[case]}%: {row['Difference']} points over {row['n']} seeds; {row['Verdict']}."
             + (f" {failed} runs failed and count nowhere." if failed else ""))  # fmt: skip
-
-
-def compared(frame: pd.DataFrame, case: str, value: str, scale: float) -> Difference:
-    """The case's finished runs minus base's, paired by seed."""
-    if value not in frame:
-        return comparisons.interval(np.array([]))
-    return comparisons.difference(_done(frame, case), _done(frame, "base"), value, scale)
 
 
 def widened(found: Difference, grain: float) -> Difference:
