@@ -228,7 +228,7 @@ def fetch_timm(name: str, path: Path) -> None:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:  # whatever the hub, urllib or timm's conversion raise
         wanted = f"{file} of https://huggingface.co/{repository}" if repository else settings.url
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise FileNotFoundError(f"pretrained weights of timm's {name!r} are missing: put {wanted} at {path} (or, as .pth, at "
                                 f"{path.with_suffix('.pth')}). They were not downloaded from here: {reason}. Without a network, "
                                 f"'tf_efficientnet_lite0' has its weights in a pip package") from None  # fmt: skip
