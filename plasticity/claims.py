@@ -253,7 +253,7 @@ def _gains(frame, case):
 
 
 def with_overhead(frame: pd.DataFrame, rounds: int = 20) -> pd.DataFrame:
-    """``frame`` with a column ``overhead``: seconds that ``reinitialize(model, "10M")`` takes here, as a share of the mean seconds of the
+    """``frame`` with a column ``overhead``: the seconds of ``reinitialize(model, "10M")`` here, as a share of the mean seconds of the
     network's base runs, wherever those were made; in base's rows. The least of ``rounds``: other work on the machine only adds."""
     frame = frame.assign(overhead=np.nan)
     for name in frame.architecture.unique():

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from . import methods, scenarios
 from .augment import AUGMENTATIONS
-from .data import TITLES
+from .data import FOLDER, TITLES
 from .interventions import TENSORS
 from .models import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
@@ -43,8 +43,8 @@ CHOICES = {
 class Run:
     """One training run. The defaults are the released code's settings (facts of Coetzer et al. 2026), seed aside."""
 
-    architecture: str  # a key of models.ARCHITECTURES
-    dataset: str  # a key of data.TITLES
+    architecture: str  # a key of models.ARCHITECTURES, or "timm/" and timm's name of a network
+    dataset: str  # a key of data.TITLES, or what own.pack_folder returned
     case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
     seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
     weights: str = "imagenet"  # what the network was pretrained on: "imagenet", a source task, "none"; "random" for rehearsals
@@ -80,7 +80,7 @@ class Run:
         object.__setattr__(self, "scenario", scenarios.canonical(self.scenario))
         architecture(self.architecture)
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
+            if getattr(self, name) not in allowed and not (name == "dataset" and FOLDER.fullmatch(str(self.dataset))):
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
         for name in ("seed", "batch_size", "max_epochs", "patience", "measure"):
             smallest = 1 if name in ("batch_size", "max_epochs") else 0
@@ -122,7 +122,7 @@ class Run:
 
     def __str__(self) -> str:
         parts = [self.dataset, self.scenario, self.case, f"s{self.seed}", self.key]
-        return f"{self.architecture}/" + "-".join(part for part in parts if part != "transfer").replace(" ", "")
+        return f"{self.architecture.replace('/', '-')}/" + "-".join(part for part in parts if part != "transfer").replace(" ", "")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,6 +48,7 @@ PAPER_NAMES = {"photos": "DTD", "elpv": "Brain Tumor", "fruits": "Fruit25",
                "dtd": "DTD", "dtd_official": "DTD", "dtd_grouped": "DTD",
                "brain_tumor": "Brain Tumor", "brain_tumor_grouped": "Brain Tumor",
                "fruit25": "Fruit25", "fruit25_grouped": "Fruit25"}  # fmt: skip
+FOLDER = re.compile(r"folder_[a-z0-9_]+-[0-9a-f]{8}")  # what `own.pack_folder` names a user's images
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,12 @@ def prepare(folder: str | Path, name: str, source: str | Path | None = None, com
     Raises ValueError for an unknown name, wrong counts or classes (named), a damaged file (named), and for a set that was
     packed with ``complete=False`` if it is not complete; FileNotFoundError that says what to put where; OSError without room.
     """
-    if name not in TITLES:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(TITLES)}")
     path = Path(folder) / name
+    if FOLDER.fullmatch(name) and not path.exists():
+        raise FileNotFoundError(f"data set {name!r}, a packed folder of images, is not in {folder}: pack the images again by "
+                                f"plasticity.own.pack_folder, or give the data folder it was packed into")  # fmt: skip
+    if name not in TITLES and not FOLDER.fullmatch(name):
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(TITLES)}")
     if (path / "manifest.json").is_file():
         if name not in OFFLINE and complete:
             _refuse_incomplete(path, manifest(path))

@@ -39,8 +39,8 @@ def rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read(path: str | Path) -> Image.Image:
-    """The image in a file as 224 x 224 RGB: bilinear, antialiased, aspect ratio not kept, EXIF orientation not applied.
+def read(path: str | Path, pixels: int = SIZE) -> Image.Image:
+    """The image in a file as 224 x 224 RGB (or ``pixels``): bilinear, antialiased, aspect ratio not kept, EXIF orientation ignored.
 
     That is `torchvision.transforms.Resize((224, 224))` on the RGB image, bit for bit: the first step of the paper's
     released recipe. Of an animation, the first frame. Raises ValueError, naming the file, for one that cannot be decoded
@@ -50,7 +50,7 @@ def read(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
-            return rgb(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            return rgb(image).resize((pixels, pixels), Image.Resampling.BILINEAR)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged files
@@ -70,14 +70,14 @@ def reserve(path: Path, n: int, pixels: int = SIZE) -> np.memmap:
 
 
 def decode(files: Sequence[str | Path], out: np.ndarray, workers: int | None = None) -> tuple[list[bytes], np.ndarray]:
-    """Decode ``files`` into ``out`` (uint8 [n, 224, 224, 3]) with ``workers`` threads (default: one for each core).
+    """Decode ``files`` into ``out`` (uint8 [n, pixels, pixels, 3]) with ``workers`` threads (default: one for each core).
 
-    Returns what `duplicates` compares: the sha256 of each image's 224 x 224 pixels, and its perceptual hash
+    Returns what `duplicates` compares: the sha256 of each image's pixels, and its perceptual hash
     (imagehash.phash, 64 bits) as uint64 [n]. Raises ValueError naming the first file that is no whole image.
     """
 
     def one(i: int) -> tuple[bytes, int]:
-        image = read(files[i])
+        image = read(files[i], out.shape[1])
         out[i] = np.asarray(image)
         return hashlib.sha256(out[i]).digest(), int(str(imagehash.phash(image)), 16)
 

@@ -1,17 +1,20 @@
 """The architectures by name, and their pretrained weights from local files that are checked before they are used."""
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, resnet50, vit_b_16
 from torchvision.models.resnet import Bottleneck
 
 from . import companion_models as companion
-from .fetch import file_sha256
+from .fetch import file_sha256, offline
 
 
 class SimpleNet(nn.Module):
@@ -165,13 +168,74 @@ FAMILIES = {  # the first three as the paper's tables title them
     "vit_tiny": "ViT-Tiny",
     "vgg": "VGG-16",
 }
+TIMM = "timm/"  # before any name that timm knows
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name. Raises ValueError with the known names."""
+    """The architecture of that name, or "timm/" and a name of timm.list_models(). Raises ValueError with the known names."""
+    if name.startswith(TIMM):
+        return timm_architecture(name.removeprefix(TIMM))
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
+
+
+@lru_cache
+def timm_architecture(name: str) -> Architecture:
+    """A network by timm's own name, "resnet18" or with its weights' tag "resnet18.a1_in1k"; nothing is built or downloaded.
+
+    Raises ValueError for a name that timm lacks, with the nearest it has, and for a network with several heads or none.
+    """
+    import timm  # takes seconds, and most runs need none of it
+
+    known = {*timm.list_models(), *timm.list_pretrained()}
+    if name not in known:
+        near = get_close_matches(name, sorted(known), 5, 0.5)
+        raise ValueError(f"timm {timm.__version__} has no network {name!r}; " + (f"the nearest are: {', '.join(near)}" if near else
+                         "timm.list_models() has its names"))  # fmt: skip
+    if name.split(".")[0] == "tf_efficientnet_lite0":  # a pip package carries its weights
+        return replace(ARCHITECTURES["efficientnet_lite0"], title=name)
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None or not isinstance(settings.classifier, str):
+        raise ValueError(f"network {name!r} of timm has {len(settings.classifier or ()) if settings else 0} heads; only networks with "
+                         f"one can be used here")  # fmt: skip
+    return Architecture("timm", name, partial(timm_network, name), settings.classifier, settings.input_size[1],
+                        f"{name}.safetensors" if settings.has_weights else None, fixed=bool(settings.fixed_input_size))  # fmt: skip
+
+
+def timm_network(name: str, num_classes: int) -> nn.Module:
+    """timm's network with fresh weights."""
+    import timm
+
+    return timm.create_model(name, num_classes=num_classes)
+
+
+def fetch_timm(name: str, path: Path) -> None:
+    """Write the pretrained weights that timm has of a network to ``path`` (.safetensors), from the hub's cache or downloaded by timm.
+
+    Raises FileNotFoundError, saying what is wanted and where it may be put.
+    """
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    settings = timm.get_pretrained_cfg(name)
+    repository, file = settings.hf_hub_id, settings.hf_hub_filename or "model.safetensors"
+    cached = repository and try_to_load_from_cache(repository, file)
+    try:
+        if not isinstance(cached, str) and offline():
+            raise ConnectionError("PLASTICITY_OFFLINE is set")
+        overlay = {"file": cached, "custom_load": False} if isinstance(cached, str) else None
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # whatever the hub, urllib or timm's conversion raise
+        wanted = f"{file} of https://huggingface.co/{repository}" if repository else settings.url
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise FileNotFoundError(f"pretrained weights of timm's {name!r} are missing: put {wanted} at {path} (or, as .pth, at "
+                                f"{path.with_suffix('.pth')}). They were not downloaded from here: {reason}. Without a network, "
+                                f"'tf_efficientnet_lite0' has its weights in a pip package") from None  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    save_file({n: value.clone(memory_format=torch.contiguous_format) for n, value in model.state_dict().items()}, unfinished)
+    unfinished.rename(path)
 
 
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
@@ -203,7 +267,7 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
     if sha256 and not (found := file_sha256(path)).startswith(sha256):
         raise ValueError(f"weights file {path} has SHA-256 {found}, expected {sha256}: the download is damaged or another file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything: IndexError, KeyError, struct.error, ...

@@ -234,7 +234,9 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
             raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")
         if arch.package:
             return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
-        return Path(folder) / "weights" / arch.weights_file, arch.sha256
+        path = Path(folder) / "weights" / arch.weights_file
+        other = path.with_suffix(".pth")  # where timm's .safetensors are expected, this will do
+        return (other if path.suffix == ".safetensors" and not path.is_file() and other.is_file() else path), arch.sha256
     path = _source_weights(source, folder)
     if not path.with_suffix(".json").is_file():
         raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
@@ -252,6 +254,8 @@ def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(models.build(architecture, 1000, seed=0).state_dict(), path.with_suffix(".partial"))
         path.with_suffix(".partial").rename(path)
+    elif not path.is_file() and architecture.startswith(models.TIMM):
+        models.fetch_timm(architecture.removeprefix(models.TIMM), path)
     elif not path.is_file():
         url = models.architecture(architecture).url
         try:

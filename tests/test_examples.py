@@ -1,0 +1,205 @@
+"""The three scripts for other people's loops really run, and their callbacks reset once: not for validation, not on resuming."""
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+
+from plasticity import own, reinitialize
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+pytestmark = pytest.mark.slow
+
+
+def script(name):
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three classes of ten images of 32 pixels: a colour each, under noise."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for label, name in enumerate(("blue", "green", "red")):
+        (folder / name).mkdir()
+        for i in range(10):
+            picture = rng.normal(80, 30, (32, 32, 3)) + 90 * (np.arange(3) == label)
+            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A small timm network with seven classes as pretrained weights in a folder, which timm loads like one of the hub."""
+    import timm
+    from safetensors.torch import save_file
+
+    folder, settings = tmp_path_factory.mktemp("network"), {"input_size": [3, 32, 32], "classifier": "fc", "num_classes": 7}
+    model = timm.create_model("test_resnet", num_classes=7)
+    save_file(model.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_resnet", "num_classes": 7, "pretrained_cfg": settings}))
+    return f"local-dir:{folder}"
+
+
+def parameters(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def once(model, case="10M"):
+    """The parameters after one reset of a copy; a second one would change them again."""
+    model = copy.deepcopy(model)
+    reinitialize(model, case)
+    result = parameters(model)
+    reinitialize(model, case)
+    assert not same(result, parameters(model))
+    return result
+
+
+def test_each_example_is_short_and_shown_as_it_is():
+    files = sorted(EXAMPLES.glob("*.py"))
+    assert [file.stem for file in files] == ["hf_trainer", "lightning_callback", "plain_loop"]
+    for file in files:
+        assert len(file.read_text().splitlines()) <= 60 and own.example(file.stem) == f"```python\n{file.read_text()}```"
+
+
+def test_the_plain_loop_resets_the_pretrained_weights_and_learns(images, network, capsys):
+    import timm
+
+    script("plain_loop").main(["--images", str(images), "--model", network, "--epochs", "4"])
+    said = capsys.readouterr().out.splitlines()
+    report = reinitialize(timm.create_model(network, num_classes=3), "10M", dry_run=True)
+    assert said[0] == f"10M: {report.reset:,} entries reset" and len(said) == 5
+    assert float(said[-1].rpartition(" ")[2]) > 0.5
+
+
+# --- Lightning --------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def lightning(network, tmp_path):
+    """The example, a maker of modules of given learning rate that begin alike, and one of trainers with loaders."""
+    example = script("lightning_callback")
+    first = example.Classifier(network, 3).state_dict()
+    draws = torch.Generator().manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.randn(8, 3, 32, 32, generator=draws), torch.arange(8) % 3), 4)
+
+    def module(lr):
+        made = example.Classifier(network, 3)
+        made.load_state_dict(first)
+        made.configure_optimizers = lambda: torch.optim.SGD(made.parameters(), lr=lr)
+        return made
+
+    def trainer(callbacks, epochs=1):
+        return example.L.Trainer(max_epochs=epochs, callbacks=callbacks, logger=False, enable_progress_bar=False, accelerator="cpu",
+                                 enable_model_summary=False, default_root_dir=tmp_path)  # fmt: skip
+
+    return example.Reinitialize, module, trainer, loader
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_lightning_callback_acts_once_whatever_the_stages(lightning):
+    Reinitialize, module, trainer, loader = lightning
+    still, callback = module(lr=0.0), Reinitialize("10M")
+    before, expected = parameters(still), once(still)
+    watching = trainer([callback])
+    watching.validate(still, loader, verbose=False)
+    assert same(parameters(still), before) and callback.report is None
+    watching.fit(still, loader, loader)  # with Lightning's sanity check before
+    assert same(parameters(still), expected) and callback.report.case == "10M"
+    watching.validate(still, loader, verbose=False)
+    watching.fit(still, loader, loader)
+    assert same(parameters(still), expected)
+    other = module(lr=0.0)
+    trainer([callback]).fit(other, loader, loader)  # another network gets its own
+    assert same(parameters(other), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_lightning_fit_is_not_reset_again(lightning, tmp_path):
+    Reinitialize, module, trainer, loader = lightning
+    begun = trainer([Reinitialize("10M")])
+    begun.fit(module(lr=0.1), loader, loader)
+    begun.save_checkpoint(tmp_path / "one.ckpt")
+    resumed, plain = module(lr=0.1), module(lr=0.1)
+    trainer([Reinitialize("10M")], 2).fit(resumed, loader, loader, ckpt_path=tmp_path / "one.ckpt")
+    trainer([], 2).fit(plain, loader, loader, ckpt_path=tmp_path / "one.ckpt")
+    assert same(parameters(resumed), parameters(plain)) and not same(parameters(plain), parameters(module(lr=0.1)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_lightning_script_runs(images, network, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    script("lightning_callback").main(["--images", str(images), "--model", network, "--epochs", "1"])
+    assert "test accuracy 0." in capsys.readouterr().out
+
+
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def hub_model(tmp_path_factory):
+    """A small ResNet of transformers with seven classes and its image processor, saved as the hub has them."""
+    from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
+
+    folder = tmp_path_factory.mktemp("hub")
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    ResNetForImageClassification(ResNetConfig(**sizes, num_labels=7)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def hugging_face(hub_model, tmp_path):
+    """The example, and a maker of trainers of given learning rate and epochs on models that begin alike."""
+    from transformers import ResNetForImageClassification, Trainer, TrainingArguments
+
+    example = script("hf_trainer")
+    draws = torch.Generator().manual_seed(0)
+    items = [{"pixel_values": torch.randn(3, 32, 32, generator=draws), "labels": i % 7} for i in range(8)]
+
+    def trainer(lr, epochs, callbacks):
+        settings = TrainingArguments(str(tmp_path / "out"), num_train_epochs=epochs, learning_rate=lr, per_device_train_batch_size=4,
+                                     optim="sgd", lr_scheduler_type="constant", save_strategy="epoch", report_to="none", use_cpu=True,
+                                     disable_tqdm=True)  # fmt: skip
+        return Trainer(ResNetForImageClassification.from_pretrained(hub_model), settings, train_dataset=items, callbacks=callbacks)
+
+    return example.Reinitialize, trainer, tmp_path / "out"
+
+
+def test_the_hugging_face_callback_acts_once_for_each_model(hugging_face):
+    Reinitialize, trainer, _ = hugging_face
+    callback = Reinitialize("10M")
+    still = trainer(0.0, 1, [callback])
+    expected = once(still.model)
+    for _ in range(2):  # a second training of the same model goes on from where it is
+        still.train()
+        assert same(parameters(still.model), expected) and callback.report.case == "10M"
+    other = trainer(0.0, 1, [callback])
+    other.train()
+    assert same(parameters(other.model), expected)
+
+
+def test_a_resumed_hugging_face_training_is_not_reset_again(hugging_face):
+    Reinitialize, trainer, out = hugging_face
+    trainer(0.1, 1, [Reinitialize("10M")]).train()
+    checkpoint, callback = str(out / "checkpoint-2"), Reinitialize("10M")
+    resumed, plain = trainer(0.1, 2, [callback]), trainer(0.1, 2, [])
+    for each in (resumed, plain):
+        each.train(resume_from_checkpoint=checkpoint)
+    assert callback.report is None and resumed.state.global_step == 4
+    assert same(parameters(resumed.model), parameters(plain.model))
+
+
+def test_the_hugging_face_script_runs(images, hub_model, tmp_path, capsys):
+    arguments = ["--images", str(images), "--model", str(hub_model), "--epochs", "1", "--output", str(tmp_path / "out")]
+    script("hf_trainer").main(arguments)
+    assert "test accuracy 0." in capsys.readouterr().out
