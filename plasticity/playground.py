@@ -167,7 +167,7 @@ def _moved(before: State, after: State) -> np.ndarray:
 
 
 def changes(seen: Look) -> pd.DataFrame:
-    """`change` and the number of reset entries in words: columns "what" and "how much"."""
+    """`change` and the number of reset entries in words, one row each."""
     found, reset, size = change(seen.before, seen.after), sum(r["reset"] for r in seen.rows), seen.after.weights.size
     rows = {
         "parameters reset": f"{reset:,} of {size:,} ({100 * reset / size:.1f}%)",
@@ -176,7 +176,7 @@ def changes(seen: Look) -> pd.DataFrame:
         "KL divergence, before to after, mean": f"{found['kl']:.3g} nats",
         "features, which the head sees: median relative change": f"{100 * found['features']:.3g}%",
     }
-    return pd.DataFrame(rows.items(), columns=["what", "how much"])
+    return pd.DataFrame({"how much": rows})
 
 
 @style()
@@ -198,7 +198,7 @@ def output_change(seen: Look) -> Figure:
     axes[0, 0].set(title=f"logits, n = {seen.before.logits.size:,}", xlabel="before", ylabel="after")
     axes[0, 1].set(title=f"features, n = {sum(map(len, shown))} images", xlabel="relative change (%)", ylabel="images")
     for ax in axes.flat:
-        ax.ticklabel_format(scilimits=(-3, 4), useMathText=True)
+        ax.ticklabel_format(scilimits=(-3, 4))
     return figure
 
 
