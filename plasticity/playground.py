@@ -18,6 +18,7 @@ from . import data as data_sets
 from .config import SOURCES, Profile, Run
 from .figures import BLUE, GREY, RED, _evenly, _finish, _grid, style
 from .place import Place, data_folder
+from .reinit import SCOPES
 from .workers import Here
 
 ONE = threading.Lock()  # held by whatever builds or trains here: two at once would share PyTorch's global random stream
@@ -110,6 +111,11 @@ def look(run: Run, place: Place, images: int = 200) -> Look:
         after, rows = begin(run, place, batches, data)
         states = [_state(model, batches, items, run) for model in (before, after)]
         return Look(run, *states, rows or _changed(before, after), len(items))
+
+
+def by_scope(run: Run, place: Place) -> dict[str, list[dict]]:
+    """The rows of `look` for either scope, for `figures.resets_by_layer`."""
+    return {f"{run.case}, scope {scope}": look(replace(run, scope=scope), place, images=1).rows for scope in SCOPES}
 
 
 def begin(run: Run, place: Place, batches: train.Batches, data: data_sets.Dataset) -> tuple[torch.nn.Module, list[dict]]:
@@ -313,14 +319,14 @@ def verdict(done: list[dict]) -> str:
         return f"{lost[0]['config']['case']} failed with seed {lost[0]['config']['seed']}: {lost[0]['message']}."
     table = 100 * frame.pivot(index="seed", columns="case", values="accuracy")
     if case == "base":
-        return f"Test accuracy of base: {table.base.mean():.1f}%. Choose another case to have something beside it."
+        return f"Test accuracy of base: {table.base.mean():.2f}%. Choose another case to have something beside it."
     found = comparisons.interval((table[case] - table.base).to_numpy())
     items, p = int(frame.test_items.iloc[0]), table.base.mean() / 100
     chance = 100 * float(np.sqrt(p * (1 - p) / items))
-    means = f"Test accuracy: base {table.base.mean():.1f}%, {case} {table[case].mean():.1f}%, a difference of {found.mean:+.1f} points"
+    means = f"Test accuracy: base {table.base.mean():.2f}%, {case} {table[case].mean():.2f}%, a difference of {found.mean:+.2f} points"
     if found.n == 1:
-        return (f"{means}. One seed tells nothing: another seed moves either of them by more than most cases do, and with {items} "
-                f"test images an accuracy has a standard error of {chance:.1f} points by itself.")  # fmt: skip
+        return (f"{means}. One seed tells nothing about differences of a few points: another seed moves accuracies by as much, and "
+                f"{items} test images alone give one a standard error of {chance:.1f} points.")  # fmt: skip
     inside = found.low <= 0 <= found.high
     says = "has zero inside: no difference is shown" if inside else "has zero outside: a hint, and no more if you tried several cases"
-    return f"{means} (n = {found.n} pairs). The 95% interval, {found.low:+.1f} to {found.high:+.1f}, {says}."
+    return f"{means} (n = {found.n} pairs). The 95% interval, {found.low:+.2f} to {found.high:+.2f}, {says}."

@@ -121,7 +121,7 @@ class Playground:
         left = widgets.VBox([c["network"], c["dataset"], c["seed"], c["scope"], c["utility"], c["reading"]])
         hint = widgets.HTML(f"<small>{html.escape(EXAMPLES)}</small>")
         buttons = widgets.HBox([self.start, self.stop])
-        right = widgets.VBox([c["method"], c["percent"], c["case"], hint, self.error, self.seeds, buttons])
+        right = widgets.VBox([c["method"], c["percent"], c["case"], hint, self.error, self.seeds, buttons], layout={"width": "30em"})
         controls = widgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         return widgets.VBox([controls, self.status, self.verdict, self.curves, self.before])
 
