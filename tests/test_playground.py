@@ -107,7 +107,7 @@ def test_a_method_without_a_report_is_compared_tensor_by_tensor(place):
     wider = choose(network="simplenet", case="crelu + scratch")
     playground.ready(wider, place)
     seen = playground.look(wider, place, images=2)
-    assert len(seen.after.weights) > len(seen.before.weights) and np.isfinite(playground.change(seen.before, seen.after)["kl"])
+    assert len(seen.after.weights) != len(seen.before.weights) and np.isfinite(playground.change(seen.before, seen.after)["kl"])
 
 
 def test_base_moves_nothing(place):
@@ -246,10 +246,9 @@ def test_a_change_shows_other_pictures_and_a_wrong_case_an_error(ui):
     ui.controls["case"].value = "25Q"
     assert ui.settle() and 'role="alert"' in ui.error.value and "unknown case &#x27;25Q&#x27;" in ui.error.value
     assert ui.before.value == first and "Traceback" not in ui.error.value
-    ui.controls["case"].value = "10M + ema"
+    ui.controls["case"].value, ui.controls["network"].value = "10M + ema", "mini_simplenet"
     assert ui.settle() and ui.error.value == "" and "10M + ema, before any training" in ui.before.value
-    ui.controls["network"].value = "mini_simplenet"
-    assert ui.settle() and "miniature SimpleNet" in ui.status.value and ui.looked.architecture == "mini_simplenet"
+    assert "miniature SimpleNet" in ui.status.value and ui.looked.architecture == "mini_simplenet"
 
 
 def test_method_share_and_text_say_the_same(ui, monkeypatch):
@@ -325,7 +324,7 @@ def test_what_lacks_is_said_in_words(ui):
     path.mkdir()
     train._read_weights.cache_clear()
     ui.controls["case"].value = "5M"
-    assert ui.settle() and 'role="alert"' in ui.error.value and f"IsADirectoryError: [Errno 21] Is a directory: &#x27;{path}" in ui.error.value
+    assert ui.settle() and "Not possible:</b> IsADirectoryError" in ui.error.value and str(path) in ui.error.value
 
 
 def test_without_a_front_end_there_is_a_line_of_text_and_no_widget(place, capsys):
