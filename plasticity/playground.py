@@ -107,7 +107,7 @@ def look(run: Run, place: Place, images: int = 200) -> Look:
         data = data_sets.load(data_folder(place), run.dataset)
         batches = train.Batches(data, device, run.channels_last)
         items = _evenly(data.test.nonzero().flatten(), images)
-        before = train.build(base_of(run), data_folder(place))[0].to(device)
+        before = train.build(base_of(run), data_folder(place))[0].to(device, memory_format=batches.memory_format)
         after, rows = begin(run, place, batches, data)
         states = [_state(model, batches, items, run) for model in (before, after)]
         return Look(run, *states, rows or _changed(before, after), len(items))
@@ -244,8 +244,8 @@ def race(runs, place: Place, seen=None, stop=None) -> list[dict]:
 
 
 def _finished(run, place, seen, stop) -> dict:
-    if _source(run, place):
-        record = records.load_run(run, _folders(place)[_source(run, place)])
+    if source := _source(run, place):
+        record = records.load_run(run, _folders(place)[source])
         if seen:
             seen(run, record["history"])
         return record
@@ -276,7 +276,7 @@ def _source(run: Run, place: Place) -> str:
     found = {name: records.load_whole(run, folder) for name, folder in _folders(place).items()}
     done = [name for name, record in found.items() if record and record["status"] == "done"]
     try:
-        return next((name for name in done if found[name]["inputs"] == _inputs(run, place)), "")
+        return next((name for name in done if found[name].get("inputs") == _inputs(run, place)), "")
     except FileNotFoundError:  # nothing to begin from, so nothing to compare
         return ""
 

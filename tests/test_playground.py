@@ -294,6 +294,7 @@ def wait_for(condition, seconds=30):
     assert condition()
 
 
+@pytest.mark.slow
 def test_stop_ends_the_race_within_an_epoch(ui):
     ui = ui(slower(10_000), still=True)
     ui.start.click()
@@ -307,6 +308,7 @@ def test_stop_ends_the_race_within_an_epoch(ui):
     assert "5N, before any training" in ui.before.value
 
 
+@pytest.mark.slow
 def test_closing_ends_the_thread_and_takes_the_widgets_away(ui):
     ui = ui(slower(10_000), still=True)
     ui.start.click()
