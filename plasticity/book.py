@@ -1,5 +1,4 @@
-"""The executed notebooks of a profile, README and the reference pages as one static site, by Sphinx; nothing is run, nothing is asked of
-the network.
+"""The executed notebooks of a profile, README and the reference pages as one static site, by Sphinx; nothing is run or fetched.
 
     python -m plasticity.book mini --results results/mini
 """
@@ -15,8 +14,11 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+from PIL import Image
 
 from . import pages
+from .config import Profile
+from .studies import get_profile  # the companions' profiles are known there
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "What came out"  # the section of README.md that the first page shows
@@ -25,35 +27,30 @@ FIRST = ("reinitialize", "Case", "Run", "fit")
 
 
 def build(executed: Path, out: Path, profile: str) -> Path:
-    """Make the site of the notebooks in a folder, whole or not at all; an earlier site in ``out`` is replaced. Returns its first page.
+    """Make the site of the notebooks in ``executed``, whole or not at all; an earlier site in ``out`` goes. Returns its first page.
 
     Raises ValueError if the profile is unknown, a notebook can't be read or was executed with another profile, FileNotFoundError if
     there is none, FileExistsError if ``out`` holds something else, RuntimeError if Sphinx objects to a page.
     """
-    from .studies import get_profile  # the companions' profiles are known there
-
     about, executed, out = get_profile(profile), Path(executed), Path(out)
-    books = {path.stem: read(path, profile) for path in finished(executed, profile)}
+    read_all = {path.name: read(path, profile) for path in sorted(executed.glob("[!.]*.ipynb"))}
+    books = {Path(name).stem: book for name, book in read_all.items() if ".partial." not in name and pages.finished(book)}
+    unfinished = [name for name in read_all if Path(name).stem not in books]
+    if not books:
+        results = "" if executed == Path("results", profile, "notebooks") else f" RESULTS={executed.parent}"
+        raise FileNotFoundError(f"no executed notebooks in {executed}; `make reproduce PROFILE={profile}{results}` makes them")
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         raise FileExistsError(f"{out} holds something that is no earlier site; choose another folder with --out, or empty it")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary)
-        lay_out(folder / "pages", books, executed, profile, about.title)
+        results = shortened(executed.parent.as_posix(), executed.parent.resolve(), profile)
+        lay_out(folder / "pages", books, unfinished, about, results)
         sphinx(folder, f"plasticity, profile {profile}")
         if out.exists():
             out.rename(folder / "old")
         (folder / "site").rename(out)
     return out / "index.html"
-
-
-def finished(executed: Path, profile: str) -> list[Path]:
-    """The notebooks that ran to their end. Raises FileNotFoundError if there are none."""
-    found = sorted(path for path in executed.glob("*.ipynb") if not path.name.startswith(".") and ".partial" not in path.suffixes)
-    if not found:
-        results = "" if executed == Path("results", profile, "notebooks") else f" RESULTS={executed.parent}"
-        raise FileNotFoundError(f"no executed notebooks in {executed}; `make reproduce PROFILE={profile}{results}` makes them")
-    return found
 
 
 def read(path: Path, profile: str) -> nbformat.NotebookNode:
@@ -79,7 +76,7 @@ def shortened(text: str, results: Path, profile: str) -> str:
     return re.sub(rf"(?<![\w.])({known})", lambda found: names[found[1]], text)
 
 
-def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], executed: Path, profile: str, title: str) -> None:
+def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], unfinished: list[str], profile: Profile, results: str) -> None:
     """Write every page's source into a folder."""
     sources = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
     known = REFERENCE | {f"notebooks/{stem}.ipynb": f"{stem}.ipynb" for stem in books}
@@ -89,27 +86,37 @@ def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], executed: Pat
         changed = stem in sources and code(nbformat.read(sources[stem], as_version=4)) != code(book)
         shown = pages.page(book, stem, changed, lambda text: pages.linked(text, known, "notebooks", repository()))
         nbformat.write(shown, folder / f"{stem}.ipynb")
-    missing = {stem: pages.making(stem, profile, executed.parent.as_posix()) for stem in sorted(sources.keys() - books.keys())}
-    absent = pages.absent(missing, sorted(path.name for path in executed.glob("[!.]*.partial.ipynb")))
+    missing = {stem: pages.making(stem, profile.name, results) for stem in sorted(sources.keys() - books.keys())}
+    absent = pages.absent(missing, unfinished)
     texts = {page: pages.linked((ROOT / name).read_text("utf-8"), known, Path(name).parent.as_posix(), repository())
              for name, page in REFERENCE.items()}  # fmt: skip
     others = ["absent"] * bool(absent) + ["README <readme>", "names", "benchmarks", "learning_rates"]
-    made = f"{len(books)} notebooks, executed with profile `{profile}`: {title}."
+    made = f"{len(books)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each says at its top what command made it."
+    yet = f" [{len(missing)} more](absent.md) are not executed yet." if missing else ""
     texts["index.md"] = "\n\n".join([
-        pages.section(texts["readme.md"], ""), "## Chapters", made + " Each says at its top by which command it was made.",
-        f"[{len(missing)} are not executed yet](absent.md)." if missing else "", pages.contents(pages.grouped(books), others),
+        pages.section(texts["readme.md"], ""), "## Chapters", made + yet, pages.contents(pages.grouped(books), others),
         f"## {RESULTS}", pages.section(texts["readme.md"], RESULTS)])  # fmt: skip
     texts |= {"names.md": names()} | ({"absent.md": absent} if absent else {})
     for name, text in texts.items():
+        for picture in set(pages.pictures(text)):
+            text = text.replace(f"]({picture})", f"]({lighter(ROOT / picture, folder / picture).relative_to(folder).as_posix()})")
         (folder / name).write_text(text, "utf-8")
-        for picture in pages.pictures(text):
-            (folder / picture).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / picture, folder / picture)
+
+
+def lighter(picture: Path, target: Path) -> Path:
+    """A picture as lossless WebP, a third of a plot's PNG, pixel by pixel the same. Raises FileNotFoundError if there is none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if picture.suffix != ".png":
+        return Path(shutil.copy(picture, target))
+    with Image.open(picture) as image:
+        image.save(target.with_suffix(".webp"), lossless=True, exact=True)
+    return target.with_suffix(".webp")
 
 
 def code(book: nbformat.NotebookNode) -> list[str]:
     """The source of a notebook's code cells, papermill's own left out."""
-    return [cell.source for cell in book.cells if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])]
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
 def names() -> str:
@@ -132,7 +139,8 @@ def sphinx(folder: Path, title: str) -> None:
     options = ["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-c", str(ROOT / "docs"), "-D", f"html_title={title}"]
     places = ["-d", str(folder / "doctrees"), str(folder / "pages"), str(folder / "site")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    done = subprocess.run([sys.executable, "-m", "sphinx", *options, *places], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "sphinx", *options, *places]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError("Sphinx does not accept the pages:\n" + done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip())
 

@@ -4,11 +4,12 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from nbconvert.filters import strip_ansi
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode, from_dict
+from nbformat.v4 import new_markdown_cell
 
 GROUPS = {"The paper": range(40), "Checks and experiments": range(40, 50), "The companion papers": range(50, 60)}
 OTHERS = "Other notebooks"
@@ -91,8 +92,8 @@ def _veiled(code: re.Match) -> str:
 def command(papermill: dict) -> str:
     """The command by which `execute` made a notebook, from what papermill noted in it."""
     parts = [f"python -m plasticity.execute {shlex.quote(papermill['input_path'])} {shlex.quote(papermill['output_path'])}"]
-    parts += [f"-p {name} {shlex.quote(str(value))}" for name, value in papermill["parameters"].items()]
-    return " \\\n    ".join([parts[0], " ".join(parts[1:])]) if parts[1:] else parts[0]
+    given = [f"-p {name} {shlex.quote(str(value))}" for name, value in papermill.get("parameters", {}).items()]
+    return " \\\n    ".join([*parts, " ".join(given)]) if given else parts[0]
 
 
 def took(seconds: float) -> str:
@@ -100,22 +101,32 @@ def took(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def finished(book: NotebookNode) -> bool:
+    """Whether a notebook ran to its end, as far as papermill's notes tell."""
+    papermill = book.metadata.get("papermill")
+    return not papermill or bool(papermill.get("end_time") and not papermill.get("exception"))
+
+
 def provenance(stem: str, metadata: dict, changed: bool) -> str:
     """The box at the top of a notebook's page: its files, the command that made it, how long that took and when."""
-    lines = [":::{admonition} How this page was made", ":class: made",
-             f"{{download}}`{stem}.ipynb <executed/{stem}.ipynb>`: the executed notebook; its source is `notebooks/{stem}.ipynb`."]  # fmt: skip
-    papermill = metadata.get("papermill")
-    if not papermill or not papermill.get("input_path"):
-        return "\n".join([*lines, "How it was executed is not noted in it.", ":::"])
-    lines += ["```bash", command(papermill), "```"]
-    when = f" on {datetime.fromisoformat(papermill['end_time']):%Y-%m-%d, %H:%M} UTC" if papermill.get("end_time") else ""
-    versions = f"Python {metadata.get('language_info', {}).get('version', '?')}, papermill {papermill.get('version', '?')}"
-    lines.append(f"It took {took(papermill.get('duration') or 0)}{when}, with {versions}.")
-    return "\n".join([*lines, *["The notebook's code in the repository has changed since."] * changed, ":::"])
+    files = f"{{download}}`{stem}.ipynb <executed/{stem}.ipynb>`: the executed notebook; its source is `notebooks/{stem}.ipynb`."
+    papermill = metadata.get("papermill") or {}
+    said = ["How it was executed is not noted in it."]
+    if papermill.get("input_path") and papermill.get("output_path"):
+        versions = f"Python {metadata.get('language_info', {}).get('version', '?')}, papermill {papermill.get('version', '?')}"
+        when = datetime.fromisoformat(papermill["end_time"]).astimezone(UTC)
+        said = ["```bash", command(papermill), "```",
+                f"It took {took(papermill['duration'])} on {when:%Y-%m-%d, %H:%M} UTC, with {versions}."]  # fmt: skip
+    if changed:
+        said.append("The notebook's code in the repository has changed since.")
+    return "\n".join([":::{admonition} How this page was made", ":class: made", files, *said, ":::"])
 
 
 def page(book: NotebookNode, stem: str, changed: bool = False, rewrite: Callable[[str], str] = str) -> NotebookNode:
-    """An executed notebook as its page: how it was made under the title, long beginnings folded, outputs as a reader wants them."""
+    """An executed notebook as its page: how it was made under the title, long beginnings folded, outputs as a reader wants them.
+
+    ``rewrite`` sees every Markdown cell; ``changed``: the source is not what was executed. The given notebook stays as it is.
+    """
     book, _ = CoalesceStreamsPreprocessor().preprocess(from_dict(book), {})
     book.metadata.pop("widgets", None)
     heading = stem
@@ -127,11 +138,10 @@ def page(book: NotebookNode, stem: str, changed: bool = False, rewrite: Callable
             _fold(cell)
             cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {"image": {"alt": f"Figure of the section: {heading}"}}
             cell.outputs = [_readable(output) for output in cell.outputs]
-    first = book.cells[0] if book.cells and book.cells[0].cell_type == "markdown" else None
-    title, _, rest = first.source.partition("\n") if first else ("", "", "")
-    if not title.startswith("# "):
-        raise ValueError(f"{stem}.ipynb does not begin with a title ('# ...'), which its page needs")
-    first.source = f"{title}\n\n{provenance(stem, book.metadata, changed)}\n{rest}"
+    if not book.cells or book.cells[0].cell_type != "markdown" or not book.cells[0].source.startswith("# "):
+        book.cells.insert(0, new_markdown_cell(f"# {stem}", id="title-of-the-page"))
+    title, _, rest = book.cells[0].source.partition("\n")
+    book.cells[0].source = f"{title}\n\n{provenance(stem, book.metadata, changed)}\n{rest}"
     return book
 
 
@@ -144,16 +154,22 @@ def _fold(cell: NotebookNode) -> None:
 
 
 def _readable(output: NotebookNode) -> NotebookNode:
-    """Without terminal colours; a widget, which only a running kernel can show, as a remark."""
+    """Without terminal colours; a widget, which only a running kernel can show, as a remark; "1 +- 2" on one line."""
     if output.output_type == "stream":
         output.text = strip_ansi(output.text)
     elif output.output_type == "error":
         output.traceback = [strip_ansi(line) for line in output.traceback]
     elif WIDGET in output.data:
         output.data = {"text/plain": NO_WIDGET}
-    elif "text/plain" in output.data:
-        output.data["text/plain"] = strip_ansi(output.data["text/plain"])
+    else:
+        for kind, change in (("text/plain", strip_ansi), ("text/markdown", _unbroken)):
+            if kind in output.data:
+                output.data[kind] = change(output.data[kind])
     return output
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 # --- the other pages --------------------------------------------------------------------------------------------------
@@ -169,8 +185,9 @@ def absent(missing: dict[str, str], partial: list[str]) -> str:
         return ""
     lines = ["# Not executed yet", ""]
     if missing:
-        lines += ["These notebooks have no page here; the command on the right executes one, with what it needs.", "",
-                  "| notebook | command |", "|---|---|", *[f"| `notebooks/{stem}.ipynb` | `{line}` |" for stem, line in missing.items()]]  # fmt: skip
+        lines += ["These notebooks have no page here. Each is executed, with what it needs, by the command under it.", ""]
+    for stem, line in missing.items():
+        lines += [f"`notebooks/{stem}.ipynb`", "```bash", line, "```", ""]
     if partial:
         lines += ["", "These executions did not run to their end and are not shown; the traceback is in the file:", "",
                   *[f"* `{name}`" for name in partial]]  # fmt: skip

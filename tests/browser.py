@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import functools
 import http.server
-import re
 import shutil
 import sys
 import threading
@@ -17,11 +16,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 MEGABYTE = 1_000_000
 STOPS = 120  # presses of the tab key on one page, at most
+STILL = "* { transition: none !important; animation: none !important }"
 TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
 RAW = "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).map(e => e.textContent)"
 BROKEN = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
@@ -95,6 +95,7 @@ def listen(page: Page, home: str, say) -> None:
 
 def look(page: Page, say) -> None:
     """What a reader sees: pictures, equations, one title, nothing that makes the page wider than a phone; axe in light and dark."""
+    page.add_style_tag(content=STILL)
     page.evaluate(TYPESET)
     for what, script in (("equation not typeset", RAW), ("picture not loaded", BROKEN)):
         for each in page.evaluate(script):
@@ -104,7 +105,9 @@ def look(page: Page, say) -> None:
     page.evaluate("() => document.querySelectorAll('details').forEach(part => part.open = true)")
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
-        if page.evaluate("() => document.documentElement.dataset.theme") != scheme:
+        try:
+            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme, timeout=5_000)
+        except TimeoutError:
             say(f"does not follow the browser into {scheme} mode")
         judge(page, scheme, say)
     page.set_viewport_size(PHONE)
@@ -114,8 +117,9 @@ def look(page: Page, say) -> None:
 
 
 def judge(page: Page, scheme: str, say) -> None:
-    """The serious and critical rules of axe."""
-    for rule in Axe().run(page).response["violations"]:
+    """The serious and critical rules of axe; in the dark only the colours are other ones."""
+    rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
+    for rule in Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **rules}).response["violations"]:
         if rule["impact"] in ("serious", "critical"):
             nodes = [f"{node['target']} {node['html'][:120]}" for node in rule["nodes"][:3]]
             say(f"axe, {scheme}: {rule['id']} ({len(rule['nodes'])} x): {'; '.join(nodes)}")
@@ -128,7 +132,7 @@ def walk(page: Page, say) -> list[str]:
     for _ in range(STOPS):
         page.keyboard.press("Tab")
         now = page.evaluate(FOCUSED)
-        if now is None:
+        if now is None or (stops and now["skip"]):
             break
         if not stops and not now["skip"]:
             say(f"the first stop is {now['name']!r}, not the skip link")
@@ -161,7 +165,7 @@ def search(page: Page, home: str, word: str, say) -> None:
     page.goto(f"{home}search.html?q={word}")
     try:
         page.wait_for_selector("#search-results li a", timeout=10_000)
-    except Exception:
+    except TimeoutError:
         say(f"search does not find {word!r}")
         return
     page.click("#search-results li a")
@@ -181,7 +185,10 @@ def switch(page: Page, say) -> None:
 
 
 def photograph(page: Page, folder: Path, name: str) -> None:
-    """The page at 1280 pixels in light and dark, and at 390."""
+    """The page as a reader meets it: at 1280 pixels in light and dark, and at 390."""
+    page.reload()
+    page.add_style_tag(content=STILL)
+    page.evaluate(TYPESET)
     for suffix, size, scheme in (("wide", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
@@ -191,7 +198,7 @@ def photograph(page: Page, folder: Path, name: str) -> None:
 
 def check(site: Path, screenshots: Path | None = None, word: str = "plasticity") -> Report:
     """Look at every page of a site, served from 127.0.0.1."""
-    report = Report(pages=sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")))
+    report = Report(pages=sorted(path.relative_to(site).as_posix() for path in site.glob("*.html")))
     if not report.pages:
         raise FileNotFoundError(f"{site} has no pages; `make site` makes them")
     where = "start"
@@ -210,11 +217,11 @@ def check(site: Path, screenshots: Path | None = None, word: str = "plasticity")
         for where in report.pages:
             page.goto(home + where)
             look(page, say)
+            if screenshots:
+                photograph(page, screenshots, Path(where).stem)
             page.goto(home + where)
             stops = walk(page, say)
             report.stops = report.stops or stops
-            if screenshots:
-                photograph(page, screenshots, re.sub(r"\W", "_", where.removesuffix(".html")))
         where = "search"
         search(page, home, word, say)
     return report
