@@ -26,7 +26,7 @@ OWN := $(EXECUTED)/46_your_own_model.ipynb
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 SOURCES := $(wildcard plasticity/*.py)
 
-.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor scheduler worker test test-fast lab benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor scheduler worker test test-fast lab site benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -97,6 +97,9 @@ test-fast: | $(INSTALLED)  ## The tests that take under a minute together
 
 lab: | $(INSTALLED)  ## JupyterLab in notebooks/
 	$(PYTHON) -m jupyterlab notebooks
+
+site: | $(INSTALLED)  ## A static book of the executed notebooks, into results/<profile>/site; nothing is trained
+	@$(PYTHON) -m plasticity.book $(PROFILE) --results $(RESULTS)
 
 benchmark: | $(INSTALLED)  ## Re-initialisation, augmentation, packing, the miniatures' throughput (benchmarks/pipelines.py: by hand)
 	$(PYTHON) benchmarks/reinit_speed.py

@@ -215,7 +215,8 @@ def test_make_and_the_command_line_agree_about_the_checks(checks, capsys):
 
 
 def test_claims_name_the_command_that_makes_what_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has none of 36 records; missing are 12 of mini_simplenet, .*make reproduce PROFILE=quick"):
+    said = r"has none of 36 records; missing are 12 of mini_simplenet, .*make reproduce PROFILE=quick"
+    with pytest.raises(FileNotFoundError, match=said):
         recorded(grid(get_profile("quick")), Place("data", tmp_path), "make reproduce PROFILE=quick")
 
 
