@@ -58,8 +58,8 @@ def test_one_parameters_cell_the_same_everywhere(path):
     lines, common = cells[0].source.splitlines(), first[0].source.splitlines()
     assert len(cells) == 1
     if path.stem == "46_your_own_model":  # a reader's network and images, instead of a profile's
-        assert set(execute.parameters_of(path)) - set(execute.parameters_of(NOTEBOOKS[0])) == {"model", "images"}
-        assert len(set(lines) & set(common)) == 6
+        mine, usual = (set(execute.parameters_of(notebook)) for notebook in (path, NOTEBOOKS[0]))
+        assert mine - usual == {"model", "images"} and len(mine & usual) == 6
     else:
         assert lines == common
     assert len(lines) <= 8 and all(re.fullmatch(r"""[a-z]+ = ("[^"]*"|\d+)  # .+""", line) for line in lines), lines
