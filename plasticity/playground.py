@@ -133,7 +133,7 @@ def begin(run: Run, place: Place, batches: train.Batches, data: data_sets.Datase
 
 
 def _state(model, batches, items, run) -> State:
-    seen, logits = [], []
+    seen = []
     head = model.get_submodule(models.architecture(run.architecture).head)
     hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float().cpu()))
     model.eval()
@@ -144,13 +144,15 @@ def _state(model, batches, items, run) -> State:
 
 
 def _changed(before, after) -> list[dict]:
-    """Rows for a method that reports none: the entries that are not what they were; all of a tensor that is new."""
+    """Rows for a method that reports none: the entries that are not what they were; all of a tensor that is new. Gains of norm
+    layers are left out, as `reinit` does."""
     old, rows = dict(before.named_parameters()), []
     for name, new in after.named_parameters():
-        same = name in old and old[name].shape == new.shape
-        rows.append({"name": name, "kind": "bias" if "bias" in name else "weight", "size": new.numel(),
-                     "reset": int((old[name] != new).sum()) if same else new.numel()})  # fmt: skip
-    return [row for row in rows if row["kind"] == "bias" or dict(after.named_parameters())[row["name"]].ndim >= 2]
+        kind, same = "bias" if "bias" in name else "weight", name in old and old[name].shape == new.shape
+        if kind == "bias" or new.ndim >= 2:
+            reset = int((old[name] != new).sum()) if same else new.numel()
+            rows.append({"name": name, "kind": kind, "size": new.numel(), "reset": reset})
+    return rows
 
 
 def change(before: State, after: State) -> dict[str, float]:
