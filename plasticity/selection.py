@@ -46,7 +46,7 @@ def by_chance(generator: Generator, ns: Sequence[int] = REPEATS, cases: Sequence
 
     stated: the printed p of accuracy. gain: the printed one (points; negative where base is ahead). spread: the standard deviation
     of a run (points), pooled over the cell's printed rows. share_stated: of draws in which the same side is ahead with p at most as
-    stated. share_below: of draws with p <= 0.05, the procedure's true rate of false positives. share_gain: of draws that are as
+    stated. share_below: of draws with p < 0.05, the procedure's true rate of false positives. share_gain: of draws that are as
     far ahead on the same side as printed. median_gain: by chance. A rank test sees neither mean nor spread, so one simulation
     serves all cells, times their spread; runs are independent, since the paper names no pairs.
     """
@@ -89,7 +89,7 @@ def selection_on(frame: pd.DataFrame, generator: Generator, cases: Sequence[str]
                  draws: int = 2_000) -> pd.DataFrame:  # fmt: skip
     """The same rate for a frame's own runs: base and ``cases`` change labels within each seed, then comes the paper's procedure.
 
-    share_below: of permutations with p <= 0.05 (scipy's "auto"); median_gain and high_gain (95th percentile) in points; n complete
+    share_below: of permutations with p < 0.05 (scipy's "auto"); median_gain and high_gain (95th percentile) in points; n complete
     seeds. Runs of one seed are alike, which the unpaired test takes for noise: the rate can lie below 5% even for the best of several.
     Ask it of `TO_MEAN`: see `evidence.best_of`. NaN with fewer than two complete seeds. Raises as `evidence.paired`.
     """
@@ -105,7 +105,7 @@ def selection_on(frame: pd.DataFrame, generator: Generator, cases: Sequence[str]
         gain, chosen, base = means[each, best] - means[:, 0], drawn[each, :, best], drawn[:, :, 0]
         ahead = gain[:, None] >= 0
         p = mannwhitneyu(np.where(ahead, chosen, base), np.where(ahead, base, chosen), alternative="greater", axis=1).pvalue
-        rows.append(Ours(*key, len(competing), len(runs), (p <= LEVEL).mean(), np.median(gain), np.quantile(gain, 0.95)))
+        rows.append(Ours(*key, len(competing), len(runs), (p < LEVEL).mean(), np.median(gain), np.quantile(gain, 0.95)))
     return pd.DataFrame(rows, columns=Ours._fields)
 
 
@@ -128,5 +128,5 @@ def _chance(top, cases, n, drawn):
     gain, p = float(top.accuracy - base.accuracy), float(stated.p)
     side = -1 if gain < 0 else 1
     return Chance(top.architecture, top.dataset, top.case, cases, n, p, gain, spread,
-                  ((side * drawn.gain > 0) & (drawn.p <= p)).mean(), (drawn.p <= LEVEL).mean(),
+                  ((side * drawn.gain > 0) & (drawn.p <= p)).mean(), (drawn.p < LEVEL).mean(),
                   (side * drawn.gain * spread >= side * gain).mean(), np.median(drawn.gain) * spread)  # fmt: skip
