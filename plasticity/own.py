@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ PARTS = ("train", "val", "valid", "validation", "test")  # subfolders that are a
 # falls more steadily; constant, as in the paper, so that early stopping tells how fast a case is. Small batches, as such folders are
 # small: 160 images, 128 of them to learn from, make 8 steps an epoch.
 TRAINING = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.005, "batch_size": 16, "augment": "flip"}
-EXAMPLE = ("astronaut", "china", "coffee", "flower", "rocket")  # of offline.PHOTOS
+EXAMPLE = ("astronaut", "china", "coffee", "rocket", "tissue")  # of offline.PHOTOS
 EXAMPLE_IMAGES, EXAMPLE_PIXELS, FLAT = 40, 64, 5.0  # a class; their edge; the least standard deviation of a tile, of 255
 
 
@@ -209,6 +209,12 @@ def about(folder: str | Path, dataset: str) -> str:
             f"them for testing ({split}); groups of equal images: {equal['number']}{across}.")  # fmt: skip
 
 
+def contact_sheet(folder: str | Path, dataset: str) -> Figure:
+    """Some training images of a packed folder, by class, under the folder's name."""
+    packed = data.load(folder, dataset)
+    return figures.contact_sheet(replace(packed, name=dataset.removeprefix("folder_").rpartition("-")[0]))
+
+
 def example_folder(folder: str | Path) -> Path:
     """A small image folder, ``folder/example_images``, written once: 64-pixel tiles of five photographs that packages carry.
 
@@ -265,7 +271,7 @@ def verdict(frame: pd.DataFrame) -> pd.DataFrame:
     case = _case(frame)
     grain = 100 / frame.test_items.min() if "test_items" in frame else 0.0
     rows = [_row(frame, case, "Test accuracy (%)", "accuracy", 100, grain, (f"{case} helps", f"{case} hurts", "points")),
-            _row(frame, case, "Epochs until stopped", "epochs", 1, 1.0, (f"{case} takes longer", f"{case} is faster", "epochs"))]
+            _row(frame, case, "Epochs until stopped", "epochs", 1, 1.0, (f"{case} stops later", f"{case} stops earlier", "epochs"))]
     return pd.DataFrame(rows)
 
 
@@ -274,7 +280,8 @@ def _row(frame: pd.DataFrame, case: str, title: str, value: str, scale: float, g
     found = widened(comparisons.difference(other, base, value, scale), grain)
     means = {name: scale * rows[value].mean() for name, rows in (("Base", base), (case, other))}
     shown = {name: f"{mean:.1f}" if mean == mean else "-" for name, mean in means.items()}
-    return {"": title} | shown | {"Difference": str(found).partition(" (n")[0], "n": str(found.n), "Verdict": says(found, *words)}
+    text = str(found).partition(" (n")[0]
+    return {"Measure": title} | shown | {"Difference": text, "n": str(found.n), "Verdict": says(found, *words)}
 
 
 def sentence(frame: pd.DataFrame) -> str:
