@@ -325,14 +325,14 @@ def _done(frame: pd.DataFrame, case: str) -> pd.DataFrame:
 
 @figures.style()
 def by_seed(frame: pd.DataFrame) -> Figure:
-    """Test accuracy of base and of the other case, a pair of dots a seed, and both means."""
+    """Test accuracy of base and of the other case, a pair of dots a seed side by side, and both means."""
     case, figure = _case(frame), Figure(figsize=(12 * figures.CM, 7.5 * figures.CM), layout="constrained")
     axes = figure.subplots()
     table = (100 * frame[frame.status == "done"].pivot(index="seed", columns="case", values="accuracy")).reindex(columns=["base", case])
     for seed, pair in table.iterrows():
-        axes.plot([seed, seed], pair, color=figures.GREY, linewidth=0.8, zorder=1)
-    for name, colour, marker in (("base", figures.COLOURS["base"], "o"), (case, figures.BLUE, "s")):
-        axes.plot(table.index, table[name], marker, color=colour, label=name, markersize=5)
+        axes.plot([seed - 0.1, seed + 0.1], pair, color=figures.GREY, linewidth=0.8, zorder=1)
+    for name, shift, colour, marker in (("base", -0.1, figures.COLOURS["base"], "o"), (case, 0.1, figures.BLUE, "s")):
+        axes.plot(table.index + shift, table[name], marker, color=colour, label=name, markersize=5)
         axes.axhline(table[name].mean(), color=colour, linestyle="--", linewidth=0.8)
     axes.set(xlabel="seed", ylabel="test accuracy (%)", xticks=sorted(set(frame.seed)))
     axes.set_title(f"{figures._title(frame.architecture.iloc[0])}, n = {len(table.dropna())} pairs; dashed: means")
