@@ -30,9 +30,9 @@ from .reinit import reinitialize
 
 FEWEST = 5  # images of a class, so that training, validation and test get some
 PARTS = ("train", "val", "valid", "validation", "test")  # subfolders that are a split, not classes
-# Chosen on the base case alone, two seeds on the example folder (when one of its classes was another photograph): with half of profile
-# imagenet's learning rate the validation loss fell more steadily; constant, as in the paper, so that early stopping tells how fast a case is. Small batches, as such folders are
-# small: 160 images, 128 of them to learn from, make 8 steps an epoch.
+# Chosen on the base case alone, two seeds on the example folder (when one of its classes was another photograph): with half of
+# profile imagenet's learning rate the validation loss fell more steadily. Constant, as in the paper, so that early stopping tells how
+# fast a case is. Small batches, as such folders are small: 160 images, 128 of them to learn from, make 8 steps an epoch.
 TRAINING = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.005, "batch_size": 16, "augment": "flip"}
 EXAMPLE = ("astronaut", "china", "coffee", "rocket", "tissue")  # of offline.PHOTOS
 EXAMPLE_IMAGES, EXAMPLE_PIXELS, FLAT = 40, 64, 5.0  # a class; their edge; the least standard deviation of a tile, of 255
