@@ -103,6 +103,11 @@ def test_a_class_may_be_called_train(images):
     assert own.listing(images).class_names == ("bee", "cow", "train")
 
 
+def test_the_contact_sheet_goes_by_the_folders_name(images, tmp_path):
+    figure = own.contact_sheet(tmp_path / "data", own.pack_folder(images, tmp_path / "data", 8))
+    assert figure.get_suptitle().startswith("my_photos: 3 of 3 classes")
+
+
 def remove(*names):
     return lambda folder: [shutil.rmtree(folder / name) for name in names]
 
@@ -258,13 +263,13 @@ def test_weights_come_from_the_hub_and_then_from_its_cache(tmp_path):
     state = models.build("timm/test_resnet", 1000, seed=1).state_dict()
     save_file(state, tmp_path / "served")
     Hub.content = (tmp_path / "served").read_bytes()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    here = f"http://127.0.0.1:{server.server_port}"
-    environment = os.environ | {"HF_ENDPOINT": here, "HF_HOME": str(tmp_path / "hub"), "PLASTICITY_OFFLINE": "0",
-                                "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
-    result = subprocess.run([sys.executable, "-c", FETCH], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    server.shutdown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"),
+                                    "PLASTICITY_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", FETCH]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        server.shutdown()
     assert result.returncode == 0, result.stderr[-3000:]
     first, failed, second = result.stdout.splitlines()
     assert (first, second) == ("data/weights/test_resnet.safetensors", "data2/weights/test_resnet.safetensors")
@@ -299,7 +304,7 @@ def test_a_timm_network_is_fine_tuned_on_a_folder(images, tmp_path, capsys):
     runs, done = fitted(images, tmp_path / "data", tmp_path / "results", 1)
     assert {record["status"] for record in done} == {"done"} and records.missing(runs, tmp_path / "results" / "runs") == []
     table = own.verdict(records.frame(done))
-    assert list(table.n) == ["2", "2"] and list(table.columns) == ["", "Base", "10M", "Difference", "n", "Verdict"]
+    assert list(table.n) == ["2", "2"] and list(table.columns) == ["Measure", "Base", "10M", "Difference", "n", "Verdict"]
     reports = own.resets(runs[1], done[1], tmp_path / "data")
     as_run, globally = reports.values()
     weights = {row["name"]: row for row in as_run if row["kind"] == "weight"}
@@ -333,7 +338,7 @@ def test_an_interval_off_zero_is_a_verdict():
     """Gains of 1 to 5 points: mean 3, standard deviation 1.58, half the interval 2.776 x 1.58 / sqrt(5) = 1.96."""
     base, other = [0.5] * 5, [0.51, 0.52, 0.53, 0.54, 0.55]
     row = own.verdict(frame(base, other)).iloc[0].to_dict()
-    assert row == {"": "Test accuracy (%)", "Base": "50.0", "10M": "53.0", "Difference": "+3.0 [+1.0, +5.0]", "n": "5",
+    assert row == {"Measure": "Test accuracy (%)", "Base": "50.0", "10M": "53.0", "Difference": "+3.0 [+1.0, +5.0]", "n": "5",
                    "Verdict": "10M helps"}  # fmt: skip
     assert own.verdict(frame(other, base, "25N")).Verdict[0] == "25N hurts"
 
@@ -350,9 +355,9 @@ def test_a_wide_interval_says_what_it_could_have_seen():
 def test_epochs_have_a_verdict_too():
     """Always 4 fewer, known to one epoch alone: half the interval is 2.776 x 1 / sqrt(12 x 5) = 0.36."""
     assert own.verdict(frame([0.5] * 5, [0.5] * 5, epochs=(9, 5))).iloc[1].to_dict() == {
-        "": "Epochs until stopped", "Base": "9.0", "10M": "5.0", "Difference": "-4.0 [-4.4, -3.6]", "n": "5",
-        "Verdict": "10M is faster"}  # fmt: skip
-    assert own.verdict(frame([0.5] * 5, [0.5] * 5, epochs=(5, 9))).Verdict[1] == "10M takes longer"
+        "Measure": "Epochs until stopped", "Base": "9.0", "10M": "5.0", "Difference": "-4.0 [-4.4, -3.6]", "n": "5",
+        "Verdict": "10M stops earlier"}  # fmt: skip
+    assert own.verdict(frame([0.5] * 5, [0.5] * 5, epochs=(5, 9))).Verdict[1] == "10M stops later"
 
 
 def test_two_seeds_that_gain_one_test_image_each_show_nothing():
