@@ -52,6 +52,7 @@ PROTOCOLS = {
     "quick": Protocol(64, 2, TRAINING | {"max_epochs": 2, "patience": 1}),
     "paper": Protocol(0, 10, TRAINING | {"batch_size": 32, "augment": "released", "max_epochs": 200, "patience": 10}),
 }
+PROTOCOLS |= {"imagenet": PROTOCOLS["mini"], "imagenet_quick": PROTOCOLS["quick"]}
 
 
 def protocol(profile: str, repeats: int = 0) -> Protocol:
