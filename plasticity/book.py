@@ -33,9 +33,9 @@ def build(executed: Path, out: Path, profile: str) -> Path:
     there is none, FileExistsError if ``out`` holds something else, RuntimeError if Sphinx objects to a page.
     """
     about, executed, out = get_profile(profile), Path(executed), Path(out)
-    read_all = {path.name: read(path, profile) for path in sorted(executed.glob("[!.]*.ipynb"))}
-    books = {Path(name).stem: book for name, book in read_all.items() if ".partial." not in name and pages.finished(book)}
-    unfinished = [name for name in read_all if Path(name).stem not in books]
+    found = {path: ".partial." not in path.name and read(path, profile) for path in sorted(executed.glob("[!.]*.ipynb"))}
+    books = {path.stem: book for path, book in found.items() if book and pages.finished(book)}
+    unfinished = [path.name for path in found if path.stem not in books]
     if not books:
         results = "" if executed == Path("results", profile, "notebooks") else f" RESULTS={executed.parent}"
         raise FileNotFoundError(f"no executed notebooks in {executed}; `make reproduce PROFILE={profile}{results}` makes them")
@@ -58,7 +58,7 @@ def read(path: Path, profile: str) -> nbformat.NotebookNode:
     try:
         book = nbformat.reads(shortened(path.read_text("utf-8"), path.resolve().parents[1], profile), as_version=4)
         nbformat.validate(book)
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+    except (ValueError, AttributeError, TypeError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable notebook ({reason}); remove it and make it again") from None
     given = book.metadata.get("papermill", {}).get("parameters", {}).get("profile", profile)
@@ -80,26 +80,37 @@ def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], unfinished: l
     """Write every page's source into a folder."""
     sources = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
     known = REFERENCE | {f"notebooks/{stem}.ipynb": f"{stem}.ipynb" for stem in books}
+    url = repository()
     (folder / "executed").mkdir(parents=True)
     for stem, book in books.items():
         nbformat.write(book, folder / "executed" / f"{stem}.ipynb")
         changed = stem in sources and code(nbformat.read(sources[stem], as_version=4)) != code(book)
-        shown = pages.page(book, stem, changed, lambda text: pages.linked(text, known, "notebooks", repository()))
+        shown = pages.page(book, stem, changed, lambda text: pages.linked(text, known, "notebooks", url))
         nbformat.write(shown, folder / f"{stem}.ipynb")
     missing = {stem: pages.making(stem, profile.name, results) for stem in sorted(sources.keys() - books.keys())}
-    absent = pages.absent(missing, unfinished)
-    texts = {page: pages.linked((ROOT / name).read_text("utf-8"), known, Path(name).parent.as_posix(), repository())
+    texts = {page: pages.linked((ROOT / name).read_text("utf-8"), known, Path(name).parent.as_posix(), url)
              for name, page in REFERENCE.items()}  # fmt: skip
-    others = ["absent"] * bool(absent) + ["README <readme>", "names", "benchmarks", "learning_rates"]
-    made = f"{len(books)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each says at its top what command made it."
-    yet = f" [{len(missing)} more](absent.md) are not executed yet." if missing else ""
-    texts["index.md"] = "\n\n".join([
-        pages.section(texts["readme.md"], ""), "## Chapters", made + yet, pages.contents(pages.grouped(books), others),
-        f"## {RESULTS}", pages.section(texts["readme.md"], RESULTS)])  # fmt: skip
-    texts |= {"names.md": names()} | ({"absent.md": absent} if absent else {})
+    texts |= {"names.md": names(), "absent.md": pages.absent(missing, unfinished)}
+    texts["index.md"] = first_page(texts["readme.md"], list(books), len(missing), bool(texts["absent.md"]), profile)
     for name, text in texts.items():
-        for picture in set(pages.pictures(text)):
-            text = text.replace(f"]({picture})", f"]({lighter(ROOT / picture, folder / picture).relative_to(folder).as_posix()})")
+        write(text, folder, name)
+
+
+def first_page(readme: str, stems: list[str], missing: int, absent: bool, profile: Profile) -> str:
+    """README's opening and results, with the chapters between them."""
+    reference = ["absent"] * absent + ["README <readme>", "names", "benchmarks", "learning_rates"]
+    made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each says at its top by what command."
+    yet = f" [{missing} more](absent.md) are not executed yet." if missing else ""
+    parts = [pages.section(readme, ""), "## Chapters", made + yet, pages.contents(pages.grouped(stems), reference),
+             f"## {RESULTS}", pages.section(readme, RESULTS)]  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def write(text: str, folder: Path, name: str) -> None:
+    """A page's source and the pictures that it shows; no page if it says nothing."""
+    for picture in set(pages.pictures(text)):
+        text = text.replace(f"]({picture})", f"]({lighter(ROOT / picture, folder / picture).relative_to(folder).as_posix()})")
+    if text:
         (folder / name).write_text(text, "utf-8")
 
 

@@ -71,11 +71,15 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
+def installed() -> str | None:
+    """Where the machine's Chromium is, if it has one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Page]:
     """A page of the machine's Chromium. Raises FileNotFoundError if there is none."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
+    if not (path := installed()):
         raise FileNotFoundError("no chromium on this machine: install it, the site is looked at in it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -176,8 +180,12 @@ def search(page: Page, home: str, word: str, say) -> None:
 
 def switch(page: Page, say) -> None:
     """Choose dark mode by the button; it must stay on the next page."""
-    page.click(".theme-switch-button")
-    page.click(".theme-change-button[data-mode=dark]")
+    try:
+        page.click(".theme-switch-button", timeout=5_000)
+        page.click(".theme-change-button[data-mode=dark]", timeout=5_000)
+    except TimeoutError:
+        say("has no button for dark mode")
+        return
     page.reload()
     if page.evaluate("() => document.documentElement.dataset.theme") != "dark":
         say("the choice of dark mode does not last")
