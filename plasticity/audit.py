@@ -13,6 +13,8 @@ import sys
 from collections import namedtuple
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,11 @@ def candidates(lines: list[Line], sizes=SIZES, **assumed) -> list[int]:
     return left.tolist()
 
 
+def rows_that_fit(lines: list[Line], sizes=SIZES, **assumed) -> np.ndarray:
+    """How many of the lines allow each size, int [sizes]."""
+    return np.sum([sizes_of(line, sizes, **assumed) for line in lines], axis=0)
+
+
 def settle(lines: list[Line], sizes=SIZES, most_missing: int = 1) -> dict[str, Settled]:
     """For each group the smallest size that fits all its lines, with as few accuracies missing as possible; groups without one lack."""
     found = {}
@@ -124,8 +131,18 @@ def settle(lines: list[Line], sizes=SIZES, most_missing: int = 1) -> dict[str, S
     return found
 
 
+def expected_by_luck(lines: list[Line], sizes=SIZES, window: int = 201, **assumed) -> float:
+    """How many sizes would fit all lines if each fitted by luck alone: a size's chance with a line is the share of the ``window``
+    sizes around it that the line allows, and lines are independent."""
+    box, chance = np.ones(min(window, len(sizes))), 1.0
+    for line in lines:
+        fits = sizes_of(line, sizes, **assumed).astype(float)
+        chance = chance * np.convolve(fits, box, "same") / np.convolve(np.ones(len(sizes)), box, "same")
+    return float(np.sum(chance))
+
+
 def lucky(lines: list[Line], rng: np.random.Generator, draws: int = 20, **assumed) -> np.ndarray:
-    """How many sizes fit all lines by luck, int [draws]: the same lines, but digits drawn anew that no one size can have made.
+    """How many sizes do fit all lines by luck, int [draws]: the same lines, but digits drawn anew that no one size can have made.
 
     The mean moves by up to 500 of its last digit and the std by up to 50; the epochs stay, and so do the runs that they allow.
     """
@@ -142,6 +159,23 @@ def _moved(line, rng):
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------
+def steps(line: Line, tried: Iterable[int] = TRIED, ddof: int = 1) -> pd.DataFrame:
+    """The audit of a line's epochs by hand: for each number of runs the whole sums and sums of squares that the digits leave."""
+    rows, (low, high) = [], grim.interval(line.epochs)
+    below, above = (max(end, 0) ** 2 for end in grim.interval(line.epochs_std))
+    for n in tried:
+        sums = range(ceil(low * n), floor(high * n) + 1)
+        ranges = [(ceil(below * (n - ddof) + Fraction(total**2, n)), floor(above * (n - ddof) + Fraction(total**2, n)))
+                  for total in sums]  # fmt: skip
+        squares = [value for first, last in ranges for value in range(first, last + 1)]
+        reason = "no whole sum" if not sums else "no whole sum of squares" if not squares else "odd sum and even squares, or the reverse"
+        odd = {(total + square) % 2 for total, (first, last) in zip(sums, ranges, strict=True) for square in range(first, last + 1)}
+        reason = "no such numbers" if 0 in odd else reason
+        rows.append({"Runs": n, "Sum": listed(sums), "Sum of squares": listed(squares, 4),
+                     "Possible": "yes" if grim.moments(line.epochs, line.epochs_std, n, ddof=ddof, least=1) else f"no: {reason}"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def rows_table(lines: list[Line], settled: dict[str, Settled], claimed: int = RUNS) -> pd.DataFrame:
     """What each line allows, given its group's test items: runs by epochs, by accuracy, by both, and if ``claimed`` is among them.
 
@@ -160,14 +194,14 @@ def rows_table(lines: list[Line], settled: dict[str, Settled], claimed: int = RU
     return pd.DataFrame(rows)
 
 
-def sizes_table(lines: list[Line], rng: np.random.Generator, draws: int = 20, sizes=SIZES) -> pd.DataFrame:
-    """For each group and each of `ASSUMPTIONS`: the sizes that fit all its lines, and how many would by luck (mean, most)."""
+def sizes_table(lines: list[Line], sizes=SIZES) -> pd.DataFrame:
+    """For each group and each of `ASSUMPTIONS`: the sizes that fit all its lines, and how many would by luck (`expected_by_luck`)."""
     rows = []
     for group, members in by_group(lines).items():
         for name, assumed in ASSUMPTIONS.items():
-            found, luck = candidates(members, sizes, **assumed), lucky(members, rng, draws, sizes=sizes, **assumed)
-            rows.append({"Dataset": group, "Rows": len(members), "Assumed": name, "Sizes that fit": listed(found, 6),
-                         "By luck, mean": f"{luck.mean():.2f}", "By luck, most": int(luck.max()), "n": draws})  # fmt: skip
+            found = listed(candidates(members, sizes, **assumed), 6)
+            rows.append({"Dataset": group, "Rows": len(members), "Assumed": name, "Test items": found,
+                         "Expected by luck": f"{expected_by_luck(members, sizes, **assumed):.1g}"})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -17,7 +17,7 @@ from . import audit, grim
 from .paper import METRICS, P_VALUES, PValue
 
 SLACK = 1e-12  # for what floats do to a p on the edge of rounding
-ENUMERATED = 5  # the most runs of which all possible results are listed
+ENUMERATED = {"accuracy": 6, "epochs": 5}  # the most runs of which all possible results are listed
 
 
 # --- what a p can be, whatever the numbers ------------------------------------------------------------------------------
@@ -138,25 +138,37 @@ def results(line: audit.Line, metric: str, n: int, size: int) -> np.ndarray:
     return np.array(found).reshape(-1, n)
 
 
+def outcomes(value: PValue, found: list[tuple[int, int]], size: int) -> dict | None:
+    """`possible` over all results of all these (n1, n2); None where too many runs make too many results."""
+    if max(map(max, found)) > ENUMERATED[value.metric]:
+        return None
+    each = [possible(value.p, *(results(line, value.metric, n, size) for line, n in zip(sides(value), pair, strict=True)))
+            for pair in found]  # fmt: skip
+    return {"least": min(one["least"] for one in each), "most": max(one["most"] for one in each)} | {
+        name: any(one[name] for one in each) for name in ("printed", "by table")}
+
+
+def verdict(ways_found: set[str], every: dict | None) -> str:
+    """Whether the printed p can come from the rows: "yes", "only by a table of z", "no", or "not excluded" by what is known."""
+    if every:
+        return "yes" if every["printed"] else "only by a table of z" if every["by table"] else "no"
+    return "not excluded" if ways_found else "no"
+
+
 def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator, draws: int = 2000) -> dict:
     """One printed p-value: a row of `table`. Ranges are over all (n1, n2) that the lines allow."""
-    lines, found, z, size = sides(value), runs(value, settled), two_decimals(value.p), settled.size
-    numbers = [[getattr(line, value.metric + end) for line in lines] for end in ("", "_std")]
+    found, z = runs(value, settled), two_decimals(value.p)
+    numbers = [[getattr(line, value.metric + end) for line in sides(value)] for end in ("", "_std")]
     drawn = [plausible(*numbers, *pair, rng, draws) for pair in found]
-    at_most = [(p <= float(value.p)).mean() for p in drawn]
-    listed = [pair for pair in found if max(pair) <= ENUMERATED] if value.metric == "accuracy" or len(found) == 1 else []
-    exact = [possible(value.p, *(results(line, value.metric, n, size) for line, n in zip(lines, pair, strict=True))) for pair in listed]
-    whole = len(listed) == len(found)
-    way = sorted({way for pair in found for way in ways(value.p, *pair)})
-    every = f"{min(e['least'] for e in exact):.4f} to {max(e['most'] for e in exact):.4f}" if exact and whole else "-"
-    share = f"{min(at_most):.0%}" + (f" to {max(at_most):.0%}" if max(at_most) - min(at_most) >= 0.01 else "")
-    return {"Section": value.section, "Test": f"{value.architecture}, {value.dataset}, {value.case}, {value.metric}", "p": str(value.p),
-            "z of two decimals": "none" if z is None else f"{z:.2f}", "n1, n2": "; ".join(f"{a}, {b}" for a, b in found),
-            "Ways": "; ".join(way) or "none", "p of all possible results": every,
-            "Printed p among them": "-" if every == "-" else "yes" if any(e["printed"] for e in exact) else
-            "by a table of z" if any(e["by table"] for e in exact) else "no",
-            "Normal samples, middle 90%": "{:.3f} to {:.3f}".format(*np.quantile(np.concatenate(drawn), (0.05, 0.95))),
-            "of them at most p": share}  # fmt: skip
+    at_most = sorted((p <= float(value.p)).mean() for p in drawn)
+    every, way = outcomes(value, found, settled.size), {way for pair in found for way in ways(value.p, *pair)}
+    share = [f"{share:.0%}" for share in (at_most[0], at_most[-1])]
+    return {"Test": f"{value.architecture}, {value.dataset}, {value.case}, {value.metric}", "p": f"{value.p}{'*' * value.significant}",
+            "z": "-" if z is None else f"{z:.2f}", "n1, n2": "; ".join(f"{a}, {b}" for a, b in found),
+            "All that p can be": f"{every['least']:.4f} to {every['most']:.4f}" if every else "-",
+            "Is the printed p possible?": verdict(way, every),
+            "Normal samples: middle 90%": "{:.3f} to {:.3f}".format(*np.quantile(np.concatenate(drawn), (0.05, 0.95))),
+            "at most the printed p": " to ".join(dict.fromkeys(share))}  # fmt: skip
 
 
 def table(settled: dict[str, audit.Settled], rng: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
