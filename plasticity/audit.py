@@ -164,16 +164,19 @@ def steps(line: Line, tried: Iterable[int] = TRIED, ddof: int = 1) -> pd.DataFra
     rows, (low, high) = [], grim.interval(line.epochs)
     below, above = (max(end, 0) ** 2 for end in grim.interval(line.epochs_std))
     for n in tried:
-        sums = range(ceil(low * n), floor(high * n) + 1)
-        ranges = [(ceil(below * (n - ddof) + Fraction(total**2, n)), floor(above * (n - ddof) + Fraction(total**2, n)))
-                  for total in sums]  # fmt: skip
-        squares = [value for first, last in ranges for value in range(first, last + 1)]
-        reason = "no whole sum" if not sums else "no whole sum of squares" if not squares else "odd sum and even squares, or the reverse"
-        odd = {(total + square) % 2 for total, (first, last) in zip(sums, ranges, strict=True) for square in range(first, last + 1)}
-        reason = "no such numbers" if 0 in odd else reason
-        rows.append({"Runs": n, "Sum": listed(sums), "Sum of squares": listed(squares, 4),
-                     "Possible": "yes" if grim.moments(line.epochs, line.epochs_std, n, ddof=ddof, least=1) else f"no: {reason}"})  # fmt: skip
+        sums, left = range(ceil(low * n), floor(high * n) + 1), []
+        for total in sums:
+            first, last = (end * (n - ddof) + Fraction(total**2, n) for end in (below, above))
+            left += [(total, squares) for squares in range(ceil(first), floor(last) + 1)]
+        said = "yes" if grim.moments(line.epochs, line.epochs_std, n, ddof=ddof, least=1) else f"no: {_reason(sums, left)}"
+        rows.append({"Runs": n, "Sum": listed(sums), "Sum of squares": listed((squares for _, squares in left), 4), "Possible": said})
     return pd.DataFrame(rows)
+
+
+def _reason(sums, left):
+    if not left:
+        return "no whole sum of squares" if sums else "no whole sum"
+    return "no such numbers" if any((total + squares) % 2 == 0 for total, squares in left) else "one is odd, the other even"
 
 
 def rows_table(lines: list[Line], settled: dict[str, Settled], claimed: int = RUNS) -> pd.DataFrame:

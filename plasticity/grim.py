@@ -16,7 +16,7 @@ import numpy as np
 
 def number(text: str, where: str) -> Decimal:
     """A number as printed, all digits kept. Raises ValueError that says where it stands and what is expected."""
-    if not re.fullmatch(r"[+-]?\d+(\.\d+)?", text.strip()):
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text.strip()):
         raise ValueError(f"{where}: {text.strip()!r} is no number; expected digits as printed, such as 60.355")
     return Decimal(text.strip())
 
@@ -96,9 +96,27 @@ def _exist_within(n, total, squares, least, most):
         return n == 2 and (total - isqrt(spread)) // 2 >= least and (total + isqrt(spread)) // 2 <= most
     if squares > _largest_squares(n, total, least, most):
         return False
+    for x in _farthest(n, total, spread, least, most):
+        away = abs(n * x - total)  # no other may lie farther, so from some x on the squares are out of reach
+        inner = max(least, -((away - total) // n)), min(most, (total + away) // n)
+        if squares > _largest_squares(n, total, *inner):
+            return False
+        if _exist_within(n - 1, total - x, squares - x * x, least, most):
+            return True
+    return False
+
+
+def _farthest(n, total, spread, least, most):
+    """What the number farthest from the mean can be, the farthest first: (n x - total)^2 is from 1 to n - 1 times the spread."""
     reach = isqrt((n - 1) * spread) // n + 1
-    values = range(max(least, total // n - reach), min(most, total // n + 1 + reach) + 1)
-    return any(_exist_within(n - 1, total - x, squares - x * x, least, most) for x in sorted(values, key=lambda x: -abs(n * x - total)))
+    below, above = max(least, total // n - reach), min(most, total // n + 1 + reach)
+    while below <= above:
+        lower = total - n * below >= n * above - total
+        x = below if lower else above
+        if (n * x - total) ** 2 < spread:
+            return
+        yield x
+        below, above = below + lower, above - (not lower)
 
 
 def _largest_squares(n, total, least, most):
@@ -130,19 +148,22 @@ def moments(mean: Decimal, std: Decimal, n: int, unit: Fraction = Fraction(1), d
 
     Empty if there is none, and for n - ``ddof`` below 1: a single number has no standard deviation.
     """
+    return list(_moments(mean, std, n, unit, ddof, least, most))
+
+
+def _moments(mean, std, n, unit=Fraction(1), ddof=1, least=0, most=None):
     if n - ddof < 1 or std < 0:
-        return []
-    (low, high), found = (end / unit for end in interval(mean)), []
+        return
+    low, high = (end / unit for end in interval(mean))
     below, above = (max(end, Fraction(0)) ** 2 * (n - ddof) / unit**2 for end in interval(std))
     for total in range(ceil(low * n), floor(high * n) + 1):
         first, last = ceil(below + Fraction(total**2, n)), floor(above + Fraction(total**2, n))
-        found += [(total, squares) for squares in range(first, last + 1) if realizable(n, total, squares, least, most)]
-    return found
+        yield from ((total, squares) for squares in range(first, last + 1) if realizable(n, total, squares, least, most))
 
 
 def possible_epochs(mean: Decimal, std: Decimal, runs: Iterable[int] = range(2, 13), ddof: int = 1, least: int = 1) -> set[int]:
     """The n of ``runs`` for which n whole numbers of epochs, each at least ``least``, can have this printed mean and std."""
-    return {n for n in runs if moments(mean, std, n, ddof=ddof, least=least)}
+    return {n for n in runs if any(_moments(mean, std, n, ddof=ddof, least=least))}
 
 
 def possible_counts(mean: Decimal, std: Decimal, n: int, size: int, ddof: int = 1, whole: int = 100) -> list[tuple[int, int]]:
