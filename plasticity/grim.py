@@ -38,9 +38,9 @@ def realizable(n: int, total: int, squares: int, least: int | None = None, most:
     return _exist_within(n, total, squares, -far if least is None else least, far if most is None else most)
 
 
-def smallest_squares(n: int, total: int) -> int:
-    """The least sum of squares of n whole numbers with this sum: they differ by at most one."""
-    each, over = divmod(total, n)
+def smallest_squares(n: int, total):
+    """The least sum of squares of n whole numbers with this sum (a number, or an array of them): they differ by at most one."""
+    each, over = total // n, total % n
     return n * each**2 + over * (2 * each + 1)
 
 
@@ -173,7 +173,7 @@ def possible_counts(mean: Decimal, std: Decimal, n: int, size: int, ddof: int = 
 
 def possible_sizes(mean: Decimal, std: Decimal, n: int, sizes, ddof: int = 1, whole: int = 100) -> np.ndarray:
     """For which numbers of test items `possible_counts` finds some, bool [sizes]: the same decisions, for all sizes at once."""
-    (low, high), (below, above), top = interval(mean), interval(std), max(sizes, default=1)
+    (low, high), (below, above), top = interval(mean), interval(std), int(max(sizes, default=1))
     if n - ddof < 1 or std < 0:
         return np.zeros(len(sizes), bool)
     largest = max(above.numerator**2 * n * (n - ddof) * top**2, n * top * abs(high.numerator), 2 * (n * top) ** 2)
@@ -192,7 +192,7 @@ def possible_sizes(mean: Decimal, std: Decimal, n: int, sizes, ddof: int = 1, wh
 def _fits(n, total, highest, spreads, size, asked):
     """For which of the sizes asked for that total is possible; above four runs, far from 0 and all right, it needs no search."""
     first, last = _up(spreads[0] + total**2, n), (spreads[1] + total**2) // n
-    first = np.maximum(first + (first - total) % 2, smallest_squares_of(n, total))
+    first = np.maximum(first + (first - total) % 2, smallest_squares(n, total))
     possible = asked & (total <= highest) & (first <= last)
     room = np.minimum(total, n * size - total)
     fits = possible & (n > 4) & (room >= 0) & ((n - 1) * (n * last - total**2) <= room**2)
@@ -200,12 +200,6 @@ def _fits(n, total, highest, spreads, size, asked):
         choices = range(int(first[i]), int(last[i]) + 1, 2)
         fits[i] = any(realizable(n, int(total[i]), squares, 0, int(size[i])) for squares in choices)
     return fits
-
-
-def smallest_squares_of(n: int, totals: np.ndarray) -> np.ndarray:
-    """`smallest_squares` of an array of sums."""
-    each, over = totals // n, totals % n
-    return n * each**2 + over * (2 * each + 1)
 
 
 def _up(above, below):

@@ -146,7 +146,7 @@ def test_all_sizes_at_once_are_each_size_for_itself(percent, std, n, sizes):
 
 def test_digits_beyond_64_bits_are_decided_as_exactly():
     thirds = D("33.333333333333"), D("57.735026918963")  # none, none, all of three items: 100 / root 3
-    assert possible_sizes(*thirds, 3, range(1, 400)).tolist() == [True] * 399  # of any multiple of one item
+    assert possible_sizes(*thirds, 3, np.arange(1, 400)).tolist() == [True] * 399  # one run of three got all right
     assert not possible_sizes(thirds[0], thirds[1] + D("1e-12") * 2, 3, range(1, 400)).any()
 
 
