@@ -1,18 +1,18 @@
 """Every number that Coetzer, Schreuder and Bosman 2026 (arXiv 2603.20860) publish, as data, with table and row.
 
-Digits are kept as printed (`Decimal`), so that what follows from them follows exactly. Accuracies are percent, gains
-points, lengths epochs. `contradictions` computes where the paper disagrees with itself.
+Digits are kept as printed (`Decimal`), so that what follows from them follows exactly (see `contradictions` and `audit`). Accuracies
+are percent, gains points, lengths epochs.
 """
 
 import re
 from collections import namedtuple
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from fractions import Fraction
-from math import ceil, floor
 from statistics import mean
 
 import pandas as pd
+
+from .grim import number
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,6 @@ class PValue:
 
 # A number in the text: `quantity`, say "10M - base", should round to `stated`, whose exponent is its precision.
 Claim = namedtuple("Claim", "section architecture dataset metric quantity stated says")
-Contradiction = namedtuple("Contradiction", "kind where printed derived why")  # all strings
 
 DATASETS = {  # Table 1: classes, images per class (low, high), total
     "DTD": (47, (120, 120), 5640),
@@ -140,12 +139,19 @@ def _split(text: str) -> list[list[str]]:
     return [re.split(r" *± *|  +", line.strip()) for line in text.strip().splitlines()]
 
 
-RESULTS = tuple(
-    Row(table, number, architecture, dataset.replace("Fruit 25", "Fruit25"),
-        case.replace(" ", "").replace("Base", "base"), *map(Decimal, digits))
-    for (table, architecture), text in TABLES.items()
-    for number, (dataset, case, *digits) in enumerate(_split(text), start=1)
-)
+def read_row(table: int, place: int, architecture: str, line: str) -> Row:
+    """A line of `TABLES`, the ``place``-th of its table. Raises ValueError that names the row and what is expected."""
+    where, (parts,) = f"Table {table}, row {place}", _split(line)
+    if len(parts) != 6:
+        raise ValueError(f"{where}: {line.strip()!r} has {len(parts)} parts; expected 6: data set  case  accuracy ± std  epochs ± std")
+    dataset, case, *digits = parts
+    named = zip(("accuracy", "its std", "epochs", "their std"), digits, strict=True)
+    return Row(table, place, architecture, dataset.replace("Fruit 25", "Fruit25"), case.replace(" ", "").replace("Base", "base"),
+               *(number(text, f"{where}, {name}") for name, text in named))  # fmt: skip
+
+
+RESULTS = tuple(read_row(table, place, architecture, line) for (table, architecture), text in TABLES.items()
+                for place, line in enumerate(text.strip().splitlines(), start=1))  # fmt: skip
 P_VALUES = tuple(
     PValue(*cell, "base", metric, Decimal(p.strip("*")), "*" in p,
            "less" if metric == "epochs" or cell[1:3] == ["SimpleNet", "Brain Tumor"] else "greater")
@@ -174,95 +180,12 @@ def best_rows() -> dict[tuple[str, str], Row]:
 
 def table6() -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
     """Coetzer et al. 2026, Table 6, from Tables 3 to 5: gain in accuracy and in epochs of the best case, exact."""
-    return {cell: tuple(_value(*cell, metric, f"{row.case} - base") for metric in METRICS)
+    return {cell: tuple(value(*cell, metric, f"{row.case} - base") for metric in METRICS)
             for cell, row in best_rows().items()}
 
 
-def possible_runs(mean: Decimal, std: Decimal, most: int = 12) -> list[int]:
-    """The n from 2 to `most` for which n whole epochs can have this printed mean and std (divisor n or n - 1).
-
-    Of whole numbers, the sum and the sum of squares are whole, and both odd or both even.
-    """
-    fits, mean, std, half = set(), Fraction(mean), Fraction(std), Fraction(1, 2000)  # half of the last printed digit
-    for n in range(2, most + 1):
-        total = round(mean * n)
-        for divisor in (n, n - 1) if abs(mean - Fraction(total, n)) <= half else ():
-            low, high = (divisor * (std + error) ** 2 + Fraction(total**2, n) for error in (-half, half))
-            fits |= {n for squares in range(ceil(low), floor(high) + 1) if (squares - total) % 2 == 0}
-    return sorted(fits)
-
-
-def _value(architecture: str, dataset: str, metric: str, quantity: str) -> Decimal:
+def value(architecture: str, dataset: str, metric: str, quantity: str) -> Decimal:
+    """What a `Claim`'s quantity, such as "10M - base", comes to by Tables 3 to 5."""
     rows = {row.case: row for row in RESULTS if (row.architecture, row.dataset) == (architecture, dataset)}
     terms = [mean(getattr(rows[case], metric) for case in side.split("+")) for side in quantity.split(" - ")]
     return terms[0] - sum(terms[1:])
-
-
-def _half(printed: Decimal) -> Decimal:
-    return Decimal(5).scaleb(printed.as_tuple().exponent - 1)
-
-
-def _agree(printed: Decimal, value: Decimal, error: Decimal = Decimal("0.001")) -> bool:
-    """Whether `value`, off by less than `error` (by default: two means of three decimals), can round to `printed`."""
-    return abs(printed - value) < _half(printed) + error
-
-
-def _cells():
-    best = best_rows()
-    for cell, values in table6().items():
-        for metric, printed, value in zip(METRICS, TABLE6[cell[1]][cell[0]], values, strict=True):
-            if not _agree(Decimal(printed), value):
-                why = f"Table {best[cell].table}: {best[cell].case} - base"
-                yield "table against table", f"Table 6, {', '.join(cell)}, {metric}", printed, value, why
-    for section, *cell, metric, quantity, stated, _ in CLAIMS_IN_TEXT:
-        where, row = f"Section {section}, {', '.join(cell)}, {metric} {quantity}", best[tuple(cell)]
-        value, in_table6 = _value(*cell, metric, quantity), Decimal(TABLE6[cell[1]][cell[0]][METRICS.index(metric)])
-        if not _agree(stated, value):
-            yield "text against table", where, stated, value, f"Table {row.table}"
-        if quantity == f"{row.case} - base" and not _agree(stated, in_table6, _half(in_table6)):
-            yield "text against table", where, stated, in_table6, "Table 6"
-    for p in P_VALUES:
-        if p.case != (top := best[p.architecture, p.dataset].case):
-            where = f"Section {p.section}, {p.architecture}, {p.dataset}, p of {p.metric}"
-            yield "text against text", where, p.case, top, "section 4: it is the top case that is tested against base"
-
-
-def _runs():
-    for row in RESULTS:
-        if RUNS not in (fits := possible_runs(row.epochs, row.epochs_std)):
-            where = f"Section 3.4, Table {row.table}, {row.architecture}, {row.dataset}, {row.case}"
-            too = "" if row.epochs * RUNS % 1 else f" with std {row.epochs_std}"  # the mean alone may rule ten out
-            yield "arithmetic", where, RUNS, " or ".join(map(str, fits)), f"runs for mean epochs {row.epochs}{too}"
-
-
-def _summaries():
-    gains = {cell: gain for cell, (gain, _) in table6().items()}
-    means = {name: mean(gain for cell, gain in gains.items() if cell[1] == name) for name in DATASETS}
-    low, high = (bound + sign * _half(bound) for bound, sign in zip(GAINS, (-1, 1), strict=True))
-    if outside := [gain for gain in gains.values() if not low <= gain <= high]:
-        derived, why = f"{min(gains.values())} to {max(gains.values())}", f"{len(outside)} of {len(gains)} lie outside"
-        yield "text against table", "Section 5.1, gains in accuracy", " to ".join(map(str, GAINS)), derived, why
-    if (largest := max(means, key=means.get)) != LARGEST_MEAN_GAIN:
-        why = "mean gains: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-        yield "text against table", "Section 5, largest mean gain", LARGEST_MEAN_GAIN, largest, why
-    if LARGEST_MEAN_GAIN == NEAREST_IMAGENET:
-        why = "section 5 credits that gain to the likeness to ImageNet"
-        yield "text against text", "Section 1, gains", "most far from ImageNet", f"most on {LARGEST_MEAN_GAIN}", why
-    if NOISE_MEAN == 0:
-        why = "equation 1 multiplies the draw by mu, which the text just before sets to 0"
-        yield "text against text", "Section 3.1, noise of MN", "N(0, 1), scaled", "none", why
-
-
-def contradictions() -> list[Contradiction]:
-    """Every place known to us where Coetzer et al. 2026 disagrees with itself, computed from the data above.
-
-    Left out, since they can be read without conflict: "~1400" images a class in section 5 (80% of Table 1, as DTD's 96
-    are), DTD "typically" best at 5% (2 of 3), N and NS that "degraded" (never tested), Table 4's fifth row on Fruit25
-    (only Table 3 promises the top three); and Table 2's SimpleNet, which disagrees with the released code alone.
-    """
-    return [Contradiction(*map(str, found)) for found in (*_cells(), *_runs(), *_summaries())]
-
-
-def contradictions_frame() -> pd.DataFrame:
-    """``contradictions()`` as a table: kind, where, printed, derived, why."""
-    return pd.DataFrame(contradictions())

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from plasticity import __main__ as command
-from plasticity import claims, execute, paper, records, studies
+from plasticity import claims, contradictions, execute, records, studies
 from plasticity.config import get_profile, grid
 from plasticity.engine import Place, recorded
 
@@ -160,7 +160,7 @@ def test_tables_tell_what_the_records_say(executed):
     frame = records.frame(records.load_runs(grid(get_profile("quick")), executed / "runs"))
     base = frame[(frame.architecture == "mini_vit") & (frame.dataset == "photos") & (frame.case == "base")].accuracy.mean()
     assert f"{100 * base:.3f}" in (executed / "tables" / "table5.md").read_text()
-    assert len(paper.contradictions()) == (executed / "tables" / "20_contradictions.csv").read_text().count("\n") - 1
+    assert len(contradictions.contradictions()) == (executed / "tables" / "20_contradictions.csv").read_text().count("\n") - 1
 
 
 @pytest.fixture(scope="module")
