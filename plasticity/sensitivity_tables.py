@@ -60,6 +60,16 @@ COLUMNS = ["factor", "level", "n", "mean", "low", "high", *(f"{of}_{what}" for o
            for what in ("n", "mean", "low", "high")), "p", "p_holm", "verdict"]  # fmt: skip
 
 
+def by_network(frames: Frames) -> pd.DataFrame:
+    """10M minus base at each level, one text a network; ``-`` where a network has no such level."""
+    networks, rows = list(frames[OWN].network.unique()), []
+    for name, frame in ({OWN: frames[OWN]} | with_best(frames)).items():
+        factor, _, level = name.partition(": ")
+        each = {network: str(interval(gains(only(frame, network=network)).to_numpy())) for network in networks}
+        rows.append({"factor": factor, "level": level} | each)
+    return pd.DataFrame(rows, columns=["factor", "level", *networks])
+
+
 def with_best(frames: Frames) -> Frames:
     """The levels' frames, and the profile's own runs tested with the weights of the lowest validation loss as a level more."""
     levels = {name: frame for name, frame in frames.items() if name not in (OWN, CONSISTS)}

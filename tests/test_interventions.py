@@ -4,12 +4,13 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from plasticity import Run, data, fit, methods, models, reinitialize, train
-from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start
+from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start, competing
 from plasticity.methods import build, canonical
 from plasticity.offline import Arrays
 
@@ -321,6 +322,13 @@ def test_which_tensors_compete(architecture, tensors, left_out, added):
     assert all(rows[name]["kind"] == "weight" for name in new)
     touched = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert touched <= {name for name, row in rows.items() if row["reset"]}
+
+
+def test_the_embeddings_of_another_librarys_vision_transformer():
+    model = timm.models.VisionTransformer(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=1, num_classes=3)
+    run = Run("mini_vit", "photos", "10M", tensors="no_embeddings")
+    found = competing(model, Start(run, torch.Generator(), None, dict))
+    assert found == {"exclude": ["cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"]}
 
 
 def test_a_network_without_such_tensors_says_so():

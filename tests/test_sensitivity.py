@@ -181,6 +181,14 @@ def test_a_level_that_base_does_not_feel_says_so_and_pairs_are_those_that_both_h
     assert "p (Holm of 2)" in shown and list(shown.p)[2] == "-"
 
 
+def test_effects_by_network():
+    both = part([1, 3], best_accuracy=0.5) + part([5, 5], network="mini_vit_tiny", best_accuracy=0.5)
+    table = sensitivity_tables.by_network({OWN: comparisons.table(both)} | framed(lr__low=part([2, 2], lr=0.1)))
+    assert table.iloc[0].tolist() == [OWN, "", f"+2.0 [{2 - T[1]:+.1f}, {2 + T[1]:+.1f}] (n = 2)", "+5.0 [+5.0, +5.0] (n = 2)"]
+    assert table.iloc[1].tolist() == ["lr", "low", "+2.0 [+2.0, +2.0] (n = 2)", "-"]
+    assert list(table.columns[2:]) == ["miniature ResNet-18", "miniature ViT-Tiny"]
+
+
 def test_verdicts_follow_the_interval_and_holms_p():
     steady = [2.0, 2.1, 1.9, 2.0, 2.05]
     frames = {OWN: comparisons.table(part(steady, best_accuracy=0.5))} | framed(
