@@ -81,6 +81,12 @@ def test_runs_recovered_by_hand():
     assert {f"{x.mean():.3f} {x.std(ddof=1):.3f}" for x in percent} == {"71.809 0.862"}
 
 
+def test_the_table_of_recovered_runs(settled):
+    table = audit.recovered_table(LINES, settled).set_index(["Dataset", "Row"])
+    assert len(table) == 28 and table.Runs.astype(int).max() == 5
+    assert tuple(table.loc[("Fruit25", "ResNet-50, 10MN")]) == ("3", "1", "1118, 1122, 1125")
+
+
 def test_the_steps_by_hand_name_the_reason():
     table = audit.steps(line("DTD", "SimpleNet, 5MN")).set_index("Runs")
     assert table.Possible[2] == "yes" and table["Sum of squares"][2] == str(84**2 + 93**2)
