@@ -176,7 +176,8 @@ def test_p_values_that_are_tails_of_a_z_of_two_decimals():
 
 
 def test_ways_to_a_p():
-    assert ranks.ways(D("0.00397"), 5, 5)[0] == "exact"  # 1 / 252
+    assert ranks.ways(D("0.00397"), 5, 5)[:2] == ["exact", "exact, ties"]  # 1 / 252
+    assert ranks.ways(D("0.04365"), 5, 5)[0] == "exact, ties"  # 11 / 252, but without ties the tails are 12 / 252 and 7 / 252
     assert "normal" in ranks.ways(D(f"{norm.sf(8 / np.sqrt(25 * 11 / 12)):.5f}"), 5, 5)
     assert ranks.ways(D("0.2109"), 6, 5) == []
 
@@ -206,6 +207,7 @@ def test_the_verdicts():
     known = [ranks.verdict({"exact"}, {"printed": a, "by table": b}) for a, b in permutations((True, False))]
     assert known == ["yes", "only by a table of z"]
     assert ranks.verdict({"exact"}, {"printed": False, "by table": False}) == "no"
+    assert ranks.verdict({"exact, ties"}, {"printed": False, "by table": True}) == "not excluded"
 
 
 # --- anybody's table ----------------------------------------------------------------------------------------------------
