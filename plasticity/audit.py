@@ -225,6 +225,19 @@ def recovered(line: Line, n: int, size: int, ddof: int = 1) -> list[tuple[int, .
             for counts in grim.multisets(n, total, squares, 0, size)]  # fmt: skip
 
 
+def recovered_table(lines: list[Line], settled: dict[str, Settled], most: int = 5) -> pd.DataFrame:
+    """For each line that may be of ``most`` runs or fewer: how many sets of counts its accuracy can be, of its fewest runs, and one."""
+    rows = []
+    for line in lines:
+        size, missing = settled[line.group]
+        n = min(accuracies for accuracies, _ in pairs(line, size, missing=missing))
+        if n <= most:
+            found = recovered(line, n, size)
+            rows.append({"Dataset": line.group, "Row": line.name, "Runs": str(n), "Sets": str(len(found)),
+                         "One of them": ", ".join(map(str, found[0]))})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def recovered_epochs(line: Line, n: int, ddof: int = 1, least: int = 1) -> list[tuple[int, ...]]:
     """All sets of n numbers of epochs that give the printed mean and std. Slow for n above 5."""
     return [lengths for total, squares in grim.moments(line.epochs, line.epochs_std, n, ddof=ddof, least=least)

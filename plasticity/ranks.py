@@ -1,13 +1,14 @@
 """Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is if it can.
 
-One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (no ties), the normal
-approximation with or without the continuity correction of one half, and the latter by a table of normal tails, which knows z to two
-decimals.
+One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with ties: a share of all
+arrangements), the normal approximation with or without the continuity correction of one half, and the latter by a table of normal tails,
+which knows z to two decimals.
 """
 
 from decimal import Decimal
 from functools import lru_cache
 from itertools import product
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -66,9 +67,11 @@ def z_of(u, n1: int, n2: int, ties=0, continuity: float = 0.5):
 
 
 def ways(p: Decimal, n1: int, n2: int) -> list[str]:
-    """How numbers of these many runs might give ``p``: "exact", "normal", "normal, ties", "table", "table, ties". Necessary, not
-    sufficient: that some U goes with some ties is not asked."""
-    found, z = ["exact"] if printed_as(exact_tails(n1, n2), p).any() else [], two_decimals(p)
+    """How so many runs might give ``p``: "exact", "exact, ties" (some share of all arrangements), "normal", "normal, ties", "table",
+    "table, ties". Necessary, not sufficient: that some U goes with some ties is not asked."""
+    found, z, arrangements = [], two_decimals(p), comb(n1 + n2, n1)
+    found += ["exact"] * bool(printed_as(exact_tails(n1, n2), p).any())
+    found += ["exact, ties"] * bool(printed_as(round(float(p) * arrangements) / arrangements, p))
     halves, continuity = np.arange(2 * n1 * n2 + 1) / 2, np.array([[0.5], [0]])
     untied = z_of(halves[::2], n1, n2, 0, continuity)
     tied = z_of(halves, n1, n2, tie_sums(n1 + n2)[1:, None, None], continuity)
@@ -150,7 +153,7 @@ def outcomes(value: PValue, found: list[tuple[int, int]], size: int) -> dict | N
 
 def verdict(ways_found: set[str], every: dict | None) -> str:
     """Whether the printed p can come from the rows: "yes", "only by a table of z", "no", or "not excluded" by what is known."""
-    if every:
+    if every and (every["printed"] or "exact, ties" not in ways_found):
         return "yes" if every["printed"] else "only by a table of z" if every["by table"] else "no"
     return "not excluded" if ways_found else "no"
 

@@ -81,6 +81,12 @@ def test_runs_recovered_by_hand():
     assert {f"{x.mean():.3f} {x.std(ddof=1):.3f}" for x in percent} == {"71.809 0.862"}
 
 
+def test_the_table_of_recovered_runs(settled):
+    table = audit.recovered_table(LINES, settled).set_index(["Dataset", "Row"])
+    assert len(table) == 28 and table.Runs.astype(int).max() == 5
+    assert tuple(table.loc[("Fruit25", "ResNet-50, 10MN")]) == ("3", "1", "1118, 1122, 1125")
+
+
 def test_the_steps_by_hand_name_the_reason():
     table = audit.steps(line("DTD", "SimpleNet, 5MN")).set_index("Runs")
     assert table.Possible[2] == "yes" and table["Sum of squares"][2] == str(84**2 + 93**2)
@@ -170,7 +176,8 @@ def test_p_values_that_are_tails_of_a_z_of_two_decimals():
 
 
 def test_ways_to_a_p():
-    assert ranks.ways(D("0.00397"), 5, 5)[0] == "exact"  # 1 / 252
+    assert ranks.ways(D("0.00397"), 5, 5)[:2] == ["exact", "exact, ties"]  # 1 / 252
+    assert ranks.ways(D("0.04365"), 5, 5)[0] == "exact, ties"  # 11 / 252, but without ties the tails are 12 / 252 and 7 / 252
     assert "normal" in ranks.ways(D(f"{norm.sf(8 / np.sqrt(25 * 11 / 12)):.5f}"), 5, 5)
     assert ranks.ways(D("0.2109"), 6, 5) == []
 
@@ -200,6 +207,7 @@ def test_the_verdicts():
     known = [ranks.verdict({"exact"}, {"printed": a, "by table": b}) for a, b in permutations((True, False))]
     assert known == ["yes", "only by a table of z"]
     assert ranks.verdict({"exact"}, {"printed": False, "by table": False}) == "no"
+    assert ranks.verdict({"exact, ties"}, {"printed": False, "by table": True}) == "not excluded"
 
 
 # --- anybody's table ----------------------------------------------------------------------------------------------------
