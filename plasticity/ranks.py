@@ -1,7 +1,7 @@
 """Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is if it can.
 
-One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with ties: a share of all
-arrangements), the normal approximation with or without the continuity correction of one half, and the latter by a table of normal tails,
+One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with ties: a share of
+all arrangements), the normal approximation with or without the continuity correction of one half, and that by a table of normal tails,
 which knows z to two decimals.
 """
 

@@ -131,7 +131,7 @@ def test_simulated_tables_are_told_and_batch_means_are_not():
     assert told[5:9] == (3, "100%", "100%", "100%") and told[-3:-1][0] == "100%" and told[-1] == "0%"
     (spoilt,) = audit_simulation.summary(audit_simulation.simulate(rng, 2, sizes=(1128,), spoil="batches")).itertuples()
     assert spoilt[6] == "0%"
-    with pytest.raises(ValueError, match="spoil='luck' is unknown; allowed: none, float32, rounded, batches"):
+    with pytest.raises(ValueError, match="spoil='luck' is unknown; allowed: exact, float32, rounded, batches"):
         audit_simulation.accuracies(np.array([1]), 10, rng, "luck")
 
 
