@@ -14,9 +14,9 @@ from plasticity import Profile, Run, config, get_profile, grid
 ROOMS = ("identity", "notation", "reinit", "interventions", "averages", "penalties", "rescaling", "resets", "units", "surgery",
          "methods", "scenarios", "fetch", "companion_models", "models", "render", "offline", "decode", "duplicates", "real",
          "classic", "data", "prepare", "augment", "config", "sensitivity", "studies", "workers", "checkpoints", "measures", "train",
-         "place", "status", "records", "progress", "cluster", "engine", "kernel", "execute", "grim", "paper", "stats", "plan",
-         "figures", "companion_papers", "comparisons", "companion_tables", "verdicts", "companion_figures", "sensitivity_tables",
-         "sensitivity_figures", "contradictions", "audit", "ranks", "audit_simulation", "audit_figures", "evidence", "selection",
+         "place", "status", "records", "progress", "cluster", "engine", "kernel", "execute", "grim", "paper", "contradictions",
+         "audit", "ranks", "audit_simulation", "stats", "plan", "figures", "companion_papers", "comparisons", "companion_tables",
+         "verdicts", "companion_figures", "sensitivity_tables", "sensitivity_figures", "audit_figures", "evidence", "selection",
          "claims", "claim_figures", "own", "playground", "playground_widgets", "pages", "book", "doctor", "__main__")  # fmt: skip
 RUN = Run("mini_vit", "photos")
 
