@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from .figures import BLUE, CM, GREY, RED, _finish, style
 from .sensitivity import OWN
 
-PAIRS = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected."
+PAIRS = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected; in parentheses: how many."
 
 
 def effects(table: pd.DataFrame, title: str = "") -> Figure:
@@ -16,15 +16,15 @@ def effects(table: pd.DataFrame, title: str = "") -> Figure:
     Red: the effect differs from that of the same pairs by default (Holm's p < 0.05). Columns as of `sensitivity_tables.effects`.
     """
     default, rows = table[table.factor == OWN], table[table.factor != OWN]
-    caption = (f"Band: by the profile's own setting (n = {int(default.n.iloc[0])}). {PAIRS} In parentheses: how many pairs. Red: "
-               f"another effect than by default, Holm's p < 0.05.")  # fmt: skip
+    caption = (f"Band: by the profile's own setting (n = {int(default.n.iloc[0])}). {PAIRS} Red: another effect "
+               f"than by default, Holm's p < 0.05.")  # fmt: skip
     labels = (rows.factor + ": " + rows.level).tolist()
     return _forest(rows, labels, title, "10M minus base (points)", caption, default.iloc[0], rows.p_holm < 0.05)
 
 
 def parts(table: pd.DataFrame, title: str = "") -> Figure:
     """What 10M consists of: a row a comparison of `sensitivity_tables.gain_parts`; thin: one standard deviation of the pairs."""
-    caption = f"{PAIRS} Thin: their mean and standard deviation. In parentheses: how many pairs."
+    caption = f"{PAIRS} Thin: the pairs' mean and standard deviation."
     return _forest(table, table.compared.tolist(), title, "difference (points)", caption, wide=table.spread)
 
 
