@@ -129,6 +129,7 @@ def page(book: NotebookNode, stem: str, changed: bool = False, rewrite: Callable
     """
     book, _ = CoalesceStreamsPreprocessor().preprocess(from_dict(book), {})
     book.metadata.pop("widgets", None)
+    book.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
     heading = stem
     for cell in book.cells:
         if cell.cell_type == "markdown":

@@ -22,6 +22,7 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 MEGABYTE = 1_000_000
 STOPS = 120  # presses of the tab key on one page, at most
 STILL = "* { transition: none !important; animation: none !important }"
+TOP = "() => { document.activeElement.blur(); scrollTo(0, 0) }"
 TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
 RAW = "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).map(e => e.textContent)"
 BROKEN = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
@@ -46,13 +47,13 @@ FOCUSED = """() => {
 
 @dataclass
 class Report:
-    """What is wrong, page by page, and what the first page costs."""
+    """What is wrong, page by page, what the first page costs, and where the tab key stops on each page, from the top."""
 
     problems: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     bytes: int = 0
     seconds: float = 0.0
-    stops: list[str] = field(default_factory=list)
+    stops: dict[str, list[str]] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -99,8 +100,6 @@ def listen(page: Page, home: str, say) -> None:
 
 def look(page: Page, say) -> None:
     """What a reader sees: pictures, equations, one title, nothing that makes the page wider than a phone; axe in light and dark."""
-    page.add_style_tag(content=STILL)
-    page.evaluate(TYPESET)
     for what, script in (("equation not typeset", RAW), ("picture not loaded", BROKEN)):
         for each in page.evaluate(script):
             say(f"{what}: {each[:100]}")
@@ -110,7 +109,7 @@ def look(page: Page, say) -> None:
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         try:
-            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme, timeout=5_000)
+            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme, timeout=2_000)
         except TimeoutError:
             say(f"does not follow the browser into {scheme} mode")
         judge(page, scheme, say)
@@ -132,7 +131,7 @@ def judge(page: Page, scheme: str, say) -> None:
 def walk(page: Page, say) -> list[str]:
     """Press the tab key from the top: the skip link comes first, each stop is visible, and stops of a region come in reading order."""
     stops, before = [], {}
-    page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0) }")
+    page.evaluate(TOP)
     for _ in range(STOPS):
         page.keyboard.press("Tab")
         now = page.evaluate(FOCUSED)
@@ -166,9 +165,9 @@ def weigh(page: Page, address: str) -> tuple[int, float]:
 
 def search(page: Page, home: str, word: str, say) -> None:
     """Look for a word with the search page, and open what it finds first."""
-    page.goto(f"{home}search.html?q={word}")
     try:
-        page.wait_for_selector("#search-results li a", timeout=10_000)
+        there = page.goto(f"{home}search.html?q={word}").ok
+        page.wait_for_selector("#search-results li a", timeout=15_000 if there else 1)
     except TimeoutError:
         say(f"search does not find {word!r}")
         return
@@ -180,12 +179,11 @@ def search(page: Page, home: str, word: str, say) -> None:
 
 def switch(page: Page, say) -> None:
     """Choose dark mode by the button; it must stay on the next page."""
-    try:
-        page.click(".theme-switch-button", timeout=5_000)
-        page.click(".theme-change-button[data-mode=dark]", timeout=5_000)
-    except TimeoutError:
+    if not page.query_selector(".theme-switch-button"):
         say("has no button for dark mode")
         return
+    page.click(".theme-switch-button")
+    page.click(".theme-change-button[data-mode=dark]")
     page.reload()
     if page.evaluate("() => document.documentElement.dataset.theme") != "dark":
         say("the choice of dark mode does not last")
@@ -194,9 +192,7 @@ def switch(page: Page, say) -> None:
 
 def photograph(page: Page, folder: Path, name: str) -> None:
     """The page as a reader meets it: at 1280 pixels in light and dark, and at 390."""
-    page.reload()
-    page.add_style_tag(content=STILL)
-    page.evaluate(TYPESET)
+    page.evaluate(TOP)
     for suffix, size, scheme in (("wide", WIDE, "light"), ("dark", WIDE, "dark"), ("phone", PHONE, "light")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
@@ -224,12 +220,12 @@ def check(site: Path, screenshots: Path | None = None, word: str = "plasticity")
         switch(page, say)
         for where in report.pages:
             page.goto(home + where)
-            look(page, say)
+            page.add_style_tag(content=STILL)
+            page.evaluate(TYPESET)
+            report.stops[where] = walk(page, say)
             if screenshots:
                 photograph(page, screenshots, Path(where).stem)
-            page.goto(home + where)
-            stops = walk(page, say)
-            report.stops = report.stops or stops
+            look(page, say)
         where = "search"
         search(page, home, word, say)
     return report

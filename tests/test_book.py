@@ -238,7 +238,7 @@ def site(tmp_path_factory):
     cells = [new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]}), new_code_cell(SETUP, id="setup"),
              new_markdown_cell(EQUATIONS), new_code_cell(OUTPUTS, id="run")]  # fmt: skip
     results.mkdir(parents=True)
-    nbformat.write(notebook(*cells, kernelspec={"name": "python3", "display_name": "Python 3"}), source)
+    nbformat.write(notebook(*cells, kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"}), source)
     execute.execute(source, results / "notebooks" / "40_small.ipynb", {"results": str(results)}, log=False)
     error = new_output("error", ename="ValueError", evalue="no", traceback=["\x1b[31mValueError\x1b[0m: no"])
     executed(results, "54_all_methods_on_transfer", notebook(new_code_cell("raise ValueError('no')", outputs=[error])))
@@ -313,7 +313,7 @@ def test_the_first_page_is_light(report):
 
 @pytest.mark.slow
 def test_the_keyboard_reaches_search_and_chapters_before_the_text(report):
-    names = [stop.split(": ", 1)[1] for stop in report.stops]
+    names = [stop.split(": ", 1)[1] for stop in report.stops["index.html"]]
     search = next(i for i, name in enumerate(names) if "Search" in name)
     assert "Skip to main content" in names[0] and search < names.index("README") < names.index("arXiv 2603.20860")
 
