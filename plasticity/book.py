@@ -92,13 +92,14 @@ def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], unfinished: l
              for name, page in REFERENCE.items()}  # fmt: skip
     texts |= {"names.md": names(), "absent.md": pages.absent(missing, unfinished)}
     texts["index.md"] = first_page(texts["readme.md"], list(books), len(missing), bool(texts["absent.md"]), profile)
+    texts["readme.md"] = re.sub(r"\A# .*", "# README", texts["readme.md"])  # its own title is the first page's
     for name, text in texts.items():
         write(text, folder, name)
 
 
 def first_page(readme: str, stems: list[str], missing: int, absent: bool, profile: Profile) -> str:
     """README's opening and results, with the chapters between them."""
-    reference = ["absent"] * absent + ["README <readme>", "names", "benchmarks", "learning_rates"]
+    reference = ["absent"] * absent + ["readme", "names", "benchmarks", "learning_rates"]
     made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each says at its top by what command."
     yet = f" [{missing} more](absent.md) are not executed yet." if missing else ""
     parts = [pages.section(readme, ""), "## Chapters", made + yet, pages.contents(pages.grouped(stems), reference),

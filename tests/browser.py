@@ -28,7 +28,8 @@ RAW = "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelecto
 BROKEN = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
 TITLES = "() => [...document.querySelectorAll('h1')].filter(h => h.checkVisibility()).length"
 SPILLS = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-  [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+  [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1
+    && !e.closest('pre, .output, .pst-scrollable-table-container'))
   .slice(0, 3).map(e => e.tagName + '.' + e.className)"""
 FOCUSED = """() => {
   const e = document.activeElement;
@@ -41,7 +42,8 @@ FOCUSED = """() => {
     + ' .prev-next-footer, .bd-sidebar-secondary, footer');
   return {name: (e.innerText || e.getAttribute('aria-label') || e.title || e.tagName).trim().slice(0, 50), seen,
     region: region ? region.id || region.className.split(' ')[0] || region.tagName : '', skip: !!e.closest('#pst-skip-link'),
-    inside: e.closest('table, pre') !== null, x: box.left + scrollX, y: box.top + scrollY, hidden: box.width < 1 || box.height < 1};
+    inside: e.closest('table, pre') !== null, hidden: box.width < 1 || box.height < 1, x: box.left,
+    y: box.top + (region ? region.scrollTop - region.getBoundingClientRect().top : 0)};
 }"""
 
 
@@ -89,10 +91,11 @@ def chromium() -> Iterator[Page]:
 
 
 def listen(page: Page, home: str, say) -> None:
-    """Report console errors, failed requests and requests to other hosts."""
+    """Report console errors, failed requests and requests to other hosts. The search's looks at pages end when it is left."""
     page.on("console", lambda message: message.type == "error" and say(f"console: {message.text}"))
     page.on("pageerror", lambda error: say(f"script: {error}"))
-    page.on("requestfailed", lambda request: say(f"failed: {request.url} ({request.failure})"))
+    page.on("requestfailed", lambda request: (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED")
+            and say(f"failed: {request.url} ({request.failure})"))  # fmt: skip
     page.on("response", lambda response: response.status >= 400 and say(f"answer {response.status}: {response.url}"))
     page.on("request", lambda request: urlsplit(request.url).scheme != "data" and not request.url.startswith(home)
             and say(f"asks another host: {request.url}"))  # fmt: skip
