@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from plasticity import __main__ as command
-from plasticity import claims, contradictions, execute, records, studies
+from plasticity import claims, contradictions, execute, records, sensitivity, studies
 from plasticity.config import get_profile, grid
 from plasticity.engine import Place, recorded
 
@@ -199,6 +199,10 @@ def checks(executed):
 def test_the_checks_make_every_table_and_figure(checks):
     pictures = {name: (checks / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in CHECKS}
     assert all(pictures.values()), pictures
+    runs = pd.read_csv(checks / "runs_42.csv")
+    assert len(runs) == len(sensitivity.grid(get_profile("sensitivity_quick")))
+    watched = runs[runs.monitor == "test"]
+    assert len(watched) == 2 and (watched.test_accuracy == watched.accuracy).all()
     judged = pd.read_csv(checks / "tables" / "41_claims.csv")
     assert len(judged) == len(claims.CLAIMS) and set(judged.Verdict) <= set(claims.VERDICTS)
     assert not list(checks.rglob("*.partial*"))

@@ -1,8 +1,5 @@
 """Runs by factor and level, tables against numbers that can be worked out by hand, and the study beside the main grid in one folder."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +9,7 @@ import pandas as pd
 import pytest
 from test_comparisons import T, record
 
-from plasticity import comparisons, config, methods, records, sensitivity, sensitivity_figures, sensitivity_tables, status, studies
+from plasticity import comparisons, config, methods, records, sensitivity, sensitivity_figures, sensitivity_tables, studies
 from plasticity.config import Run, get_profile
 from plasticity.sensitivity import CONSISTS, LEVELS, OWN
 
@@ -252,18 +249,3 @@ def test_figures_show_a_row_a_line_and_the_default_as_a_band():
 
 
 # --- the real thing ---------------------------------------------------------------------------------------------------------
-@pytest.mark.slow
-def test_the_notebook_runs_and_status_and_the_main_grid_find_their_records(tmp_path):
-    results, data = tmp_path / "results", tmp_path / "data"
-    options = {"profile": "quick", "results": results, "data": data, "workers": 1, "device": "cpu"}
-    command = [sys.executable, "-m", "plasticity.execute", "notebooks/42_sensitivity.ipynb", str(tmp_path / "42.ipynb")]
-    command += [part for name, value in options.items() for part in ("-p", name, str(value))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-    rows, about = status.table(results, "sensitivity_quick")
-    assert sum(row["done"] for row in rows) == len(sensitivity.grid(QUICK)) == 15 and about["others"] == 0
-    frame = pd.read_csv(results / "runs_42.csv")
-    own = frame[(frame.case == "10M") & (frame.monitor == "test")]
-    assert len(own) == 1 and own.test_accuracy.iloc[0] == own.accuracy.iloc[0]
-    assert (tmp_path / "42.ipynb").read_text().count('"image/png"') == 3
