@@ -246,6 +246,3 @@ def test_figures_show_a_row_a_line_and_the_default_as_a_band():
         ("10M", "10Z", "biases", "base + other_head"))), []))}  # fmt: skip
     figure = sensitivity_figures.parts(sensitivity_tables.gain_parts(consists))
     assert len(figure.axes[0].get_yticks()) == 6 and figure.get_figwidth() * 2.54 <= 12.01
-
-
-# --- the real thing ---------------------------------------------------------------------------------------------------------
