@@ -100,7 +100,7 @@ def lay_out(folder: Path, books: dict[str, nbformat.NotebookNode], unfinished: l
 def first_page(readme: str, stems: list[str], missing: int, absent: bool, profile: Profile) -> str:
     """README's opening and results, with the chapters between them."""
     reference = ["absent"] * absent + ["readme", "names", "benchmarks", "learning_rates"]
-    made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each says at its top by what command."
+    made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each names the command that made it."
     yet = f" [{missing} more](absent.md) are not executed yet." if missing else ""
     parts = [pages.section(readme, ""), "## Chapters", made + yet, pages.contents(pages.grouped(stems), reference),
              f"## {RESULTS}", pages.section(readme, RESULTS)]  # fmt: skip
