@@ -31,6 +31,7 @@ def by_noise(frame: pd.DataFrame, fresh: pd.DataFrame, value: str = "accuracy") 
                 look = {"marker": MARKS[i % 8], "color": SERIES[i % 8], "markersize": 4, "linewidth": 1}
                 ax.plot(line.index, line, label=f"subset {subset:g}", **look)
         _level(ax.axhline, 100 * only(fresh, network=name)[value], "no warm start")
+        ax.ticklabel_format(axis="y", useOffset=False)
     return _finish(figure, axes, "share of wrong labels", f"{LABELS.get(value, value)} (%)", "Mean over seeds, after the second phase, "
                    "on all, clean data; wrong labels in the first phase; dashed: the same network without a warm start.")  # fmt: skip
 

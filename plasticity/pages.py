@@ -36,6 +36,8 @@ def making(stem: str, profile: str, results: str = "") -> str:
         return "make reproduce" if imagenet else "make imagenet"
     if imagenet and stem.startswith("5"):
         return "make companions"
+    if imagenet and stem.startswith("42"):
+        return "make checks"
     folder = results or f"results/{profile}"
     elsewhere = f" RESULTS={folder}" if folder != f"results/{profile}" else ""
     return f"make {folder}/notebooks/{stem}.ipynb PROFILE={profile}{elsewhere}"
