@@ -129,5 +129,5 @@ clean-notebooks:  ## Remove the executed notebooks, so that the next `make repro
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
-	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
+	$(PYTHON) -m pip install -q --no-compile -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
 	@touch $@

@@ -112,7 +112,7 @@ def test_a_network_with_imagenet_weights_goes_through_the_same_notebooks(tmp_pat
             list(pool.map(partial(run_notebook, folder=tmp_path, profile="imagenet_quick"), names))
     assert "efficientnet-lite0-57934424" in (tmp_path / "notebooks" / "00_data_prep.ipynb").read_text()
     table = (tmp_path / "tables" / "table_efficientnet_lite0.csv").read_text()
-    assert "photographs, 64 pixels" in table and "solar cells, 64 pixels" in table
+    assert "photographs, 64 pixels" in table
     frame = records.frame(records.load_runs(grid(get_profile("imagenet_quick")), tmp_path / "runs"))
     means = frame[frame.dataset == "photos_64"].groupby("case").accuracy.mean()
     assert means["base"] > means["scratch"] + 0.2  # after two epochs, ImageNet weights are far ahead
@@ -140,8 +140,8 @@ def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir(), *(executed / "figures").glob("3*"),
              *(executed / "figures").glob("figure1*")]  # fmt: skip
     before = {path: path.read_bytes() for path in files}
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda name: run_notebook(name, executed, executed / f"{name}-again.ipynb"), ("20_analysis", "30_figures")))
+    run_notebook("30_figures", executed, executed / "30-again.ipynb")
+    run_notebook("20_analysis", executed, executed / "20-again.ipynb")
     assert {path for path in files if path.read_bytes() != before[path]} == set()
 
 
