@@ -3,7 +3,6 @@
 Coetzer et al. 2026, section 4. The published rows have no runs, so theirs are drawn from normals; our own runs are permuted.
 """
 
-import itertools
 from collections import namedtuple
 from collections.abc import Sequence
 
@@ -20,7 +19,6 @@ COMPETING = len(TWELVE), len(TO_MEAN)  # all cases of the paper, and those of M 
 REPEATS = RUNS, 5  # as section 3.4 states; and what the printed means of epochs allow in most rows (`paper.possible_runs`)
 Procedure = namedtuple("Procedure", "gain p")  # arrays, a value a draw: the best minus base, and p of whichever is ahead
 Chance = namedtuple("Chance", "architecture dataset case cases n stated gain spread share_stated share_below share_gain median_gain")
-Printed = namedtuple("Printed", "architecture dataset case n stated low median high fits")
 Count = namedtuple("Count", "cases n cells rate expected printed chance")
 Ours = namedtuple("Ours", "architecture dataset cases n share_below median_gain high_gain")
 
@@ -63,26 +61,6 @@ def over_cells(table: pd.DataFrame) -> pd.DataFrame:
         rate, printed = part.share_below.mean(), int((part.stated < LEVEL).sum())
         rows.append(Count(cases, n, len(part), rate, len(part) * rate, printed, binom.sf(printed - 1, len(part), rate)))
     return pd.DataFrame(rows, columns=Count._fields)
-
-
-def printed_p(generator: Generator, ns: Sequence[int] = REPEATS, draws: int = 10_000) -> pd.DataFrame:
-    """Which p the printed means and standard deviations of accuracy lead to (Tables 3 to 5), beside the p that section 4 states.
-
-    n normal runs a side are moved and stretched to have exactly the printed mean and standard deviation; low, median and high are the
-    2.5, 50 and 97.5 percentiles of their exact one-sided p, and ``fits`` says whether the stated one lies within. Runs of another
-    shape, with an outlier say, can lead elsewhere.
-    """
-    rows = []
-    for (cell, top), n in itertools.product(best_rows().items(), ns):
-        base, stated = _beside(top)
-        runs = generator.standard_normal((2, draws, n))
-        runs = (runs - runs.mean(2, keepdims=True)) / runs.std(2, ddof=1, keepdims=True)
-        one, other = (float(row.accuracy) + float(row.accuracy_std) * each for row, each in zip((top, base), runs, strict=True))
-        u = (one[:, :, None] > other[:, None, :]).sum((1, 2))
-        p = p_by_u(n, n)[n * n - u if stated.alternative == "less" else u]
-        low, median, high = np.quantile(p, [0.025, 0.5, 0.975])
-        rows.append(Printed(*cell, top.case, n, float(stated.p), low, median, high, low <= float(stated.p) <= high))
-    return pd.DataFrame(rows, columns=Printed._fields)
 
 
 def selection_on(frame: pd.DataFrame, generator: Generator, cases: Sequence[str] = TO_MEAN, value: str = "accuracy",

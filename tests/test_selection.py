@@ -104,21 +104,7 @@ def test_over_all_cells(table):
         assert row.chance == pytest.approx(at_least) and row.expected == pytest.approx(9 * row.rate)
 
 
-def test_what_the_printed_means_and_stds_lead_to():
-    """All runs of a side are far above the other's where the means are; where they are equal, p is about a half."""
-    found = selection.printed_p(rng(), [3, 10], 2000)
-    assert list(found.columns) == list(selection.Printed._fields) and len(found) == 18
-    assert ((found.low <= found["median"]) & (found["median"] <= found.high)).all()
-    assert (found.fits == found.stated.between(found.low, found.high)).all() and found.fits.nunique() == 2
-    row = found[(found.architecture == "ResNet-50") & (found.dataset == "Fruit25") & (found.n == 10)].iloc[0]
-    z = (89.733 - 88.813) / math.hypot(0.281, 0.519)
-    assert row["median"] < 1e-3 and z > 1.5, "1.6 standard deviations of a difference"
-    turned = found[(found.architecture == "SimpleNet") & (found.dataset == "Brain Tumor") & (found.n == 10)].iloc[0]
-    assert turned["median"] < 0.05, "base, which is ahead, is tested for being ahead"
-
-
 @pytest.mark.parametrize("draw", [lambda seed: selection.by_chance(rng(seed), ns=[3], draws=200),
-                                  lambda seed: selection.printed_p(rng(seed), [5], 50),
                                   lambda seed: selection.selection_on(WORLD, rng(seed), draws=50)])  # fmt: skip
 def test_one_generator_gives_one_result_and_another_another(draw):
     assert draw(0).equals(draw(0)) and not draw(0).equals(draw(1))
