@@ -89,8 +89,8 @@ worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or 
 	@while true; do $(DASK) worker $(if $(filter %.json,$(ENGINE)),--scheduler-file) $(ENGINE) --nthreads 1 --memory-limit 0 --no-dashboard \
 	--preload plasticity.cluster --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
-test: | $(INSTALLED)  ## All tests, the notebooks included, in two processes
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: | $(INSTALLED)  ## All tests, the notebooks included, in three processes
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: | $(INSTALLED)  ## The tests that take under a minute together
 	$(PYTHON) -m pytest -m "not slow"
@@ -129,5 +129,5 @@ clean-notebooks:  ## Remove the executed notebooks, so that the next `make repro
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
-	$(PYTHON) -m pip install -q --no-compile -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
+	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
 	@touch $@

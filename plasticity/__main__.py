@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     place = engine.Place(options.data, options.results or f"results/{profile.name}", options.workers, options.device, options.engine)
     runs = studies.grid(profile, options.architectures, options.cases)
     print(engine.plan(runs, place, profile.seconds_a_run).to_string(index=False), flush=True)
-    engine.prepare(profile, place)
+    engine.prepare(profile, place, {run.architecture for run in runs})
     done = engine.run_all(runs, place, options.retries, options.retry_failed)
     failed = sum(record["status"] == "failed" for record in done)
     print(f"{len(done)} of {len(runs)} runs are recorded, {failed} of them as failed: {place.runs}")

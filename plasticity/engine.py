@@ -49,26 +49,29 @@ def inventory(profile: Profile, place: Place) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "name", "there"])
 
 
-def prepare(profile: Profile, place: Place) -> pd.DataFrame:
+def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
     """Make or find the profile's data sets and pretrained weights; returns what the weights are, a row an architecture.
+
+    ``architectures``: of these only, by name; else of all that the profile has.
 
     Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
     status.remember(place.results, profile.name, profile.repeats, profile.reading, grid(profile))
+    names = [name for name in profile.architectures if not architectures or name in architectures]
     for name in profile.all_datasets:
         data_sets.prepare(place.data, name, complete=profile.complete)
     if profile.weights not in SOURCES:
-        files = [train.fetch_weights(name, profile.weights, place.data) for name in profile.architectures]
-        return pd.DataFrame({"architecture": profile.architectures, "weights": [file.name for file in files],
+        files = [train.fetch_weights(name, profile.weights, place.data) for name in names]
+        return pd.DataFrame({"architecture": names, "weights": [file.name for file in files],
                              "sha256": [models.file_sha256(file) for file in files]})  # fmt: skip
-    jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(profile.architectures)}  # slowest first
+    jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
     with pool(replace(place, engine="local"), jobs) as workers:
         done = dict(carry_out(train.pretrain, jobs, workers))
     if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, Raised)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")
     return pd.DataFrame([{"architecture": name, "pretraining": profile.weights, "epochs": done[name]["metrics"]["epochs"],
                           "held-out accuracy": done[name]["metrics"]["accuracy"], "seconds": round(done[name]["seconds"], 1)}
-                         for name in profile.architectures])  # fmt: skip
+                         for name in names])  # fmt: skip
 
 
 def duplicates(profile: Profile, place: Place) -> pd.DataFrame:

@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it, and so would its children
 
 
-LONG = ("test_notebooks", "test_grid", "test_cluster", "test_paper_profile", "test_companion_profile", "test_book",
-        "test_examples", "test_playground", "test_own")
+LONG = ("test_notebooks", "test_grid", "test_imagenet_profile", "test_cluster", "test_paper_profile", "test_companion_profile",
+        "test_book", "test_examples", "test_playground", "test_own")
 
 
 def pytest_collection_modifyitems(items):

@@ -106,19 +106,6 @@ def executed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_network_with_imagenet_weights_goes_through_the_same_notebooks(tmp_path):
-    with ThreadPoolExecutor(2) as pool:
-        for names in (PAPERS[:1], ["13_efficientnet_lite0"], ["20_analysis"]):
-            list(pool.map(partial(run_notebook, folder=tmp_path, profile="imagenet_quick"), names))
-    assert "efficientnet-lite0-57934424" in (tmp_path / "notebooks" / "00_data_prep.ipynb").read_text()
-    table = (tmp_path / "tables" / "table_efficientnet_lite0.csv").read_text()
-    assert "photographs, 64 pixels" in table
-    frame = records.frame(records.load_runs(grid(get_profile("imagenet_quick")), tmp_path / "runs"))
-    means = frame[frame.dataset == "photos_64"].groupby("case").accuracy.mean()
-    assert means["base"] > means["scratch"] + 0.2  # after two epochs, ImageNet weights are far ahead
-
-
-@pytest.mark.slow
 def test_quick_makes_every_table_and_figure(executed):
     tables = {path.name for path in (executed / "tables").iterdir()}
     assert {f"table{n}.{ending}" for n in range(1, 7) for ending in ("csv", "md", "tex")} <= tables
@@ -137,10 +124,8 @@ def test_executed_notebooks_show_their_figures_as_pictures(executed):
 
 @pytest.mark.slow
 def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
-    files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir(), *(executed / "figures").glob("3*"),
-             *(executed / "figures").glob("figure1*")]  # fmt: skip
+    files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir()]
     before = {path: path.read_bytes() for path in files}
-    run_notebook("30_figures", executed, executed / "30-again.ipynb")
     run_notebook("20_analysis", executed, executed / "20-again.ipynb")
     assert {path for path in files if path.read_bytes() != before[path]} == set()
 
