@@ -101,7 +101,7 @@ def first_page(readme: str, stems: list[str], missing: int, absent: bool, profil
     """README's opening and results, with the chapters between them."""
     reference = ["absent"] * absent + ["readme", "names", "benchmarks", "learning_rates"]
     made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each names the command that made it."
-    yet = f" [{missing} more](absent.md) are not executed yet." if missing else ""
+    yet = f" [{missing} more](absent.md) {'is' if missing == 1 else 'are'} not executed yet." if missing else ""
     parts = [pages.section(readme, ""), "## Chapters", made + yet, pages.contents(pages.grouped(stems), reference),
              f"## {RESULTS}", pages.section(readme, RESULTS)]  # fmt: skip
     return "\n\n".join(parts)
