@@ -15,16 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.multitest import multipletests
 
 from . import evidence, models
-from .comparisons import interval
+from .comparisons import PAIR, holm, interval
 from .config import CASES, FRACTIONS, Run
 from .data import PAPER_NAMES
 from .models import architecture
 from .reinit import reinitialize
 
-PAIR = ["architecture", "dataset", "seed"]
 BASE, METHODS = ("base",), CASES[1:]
 GENTLE = evidence.TO_MEAN  # M and MN, the paper's most effective functions (section 5)
 HARSH = tuple(f"{p}{rf}" for p in FRACTIONS for rf in ("NS", "N"))
@@ -318,9 +316,7 @@ def verdicts(frame: pd.DataFrame, generator: np.random.Generator) -> pd.DataFram
         rows.append({"key": claim.key, "section": claim.section, "claim": claim.says, "decided_by": DECIDED.get(by) or str(by)}
                     | judge(claim, frame, generator))  # fmt: skip
     table = pd.DataFrame(rows)
-    tested = table.p.notna()
-    table.loc[tested, "holm"] = multipletests(table.p[tested], method="holm")[1] if tested.any() else np.nan
-    return table
+    return table.assign(holm=holm(table.p))
 
 
 def by_case(frame: pd.DataFrame, cases: Sequence[str], generator: np.random.Generator, draws: int = 10_000) -> pd.DataFrame:

@@ -122,6 +122,15 @@ def interval(differences: np.ndarray) -> Difference:
     return Difference(n, float(mean), float(mean - half), float(mean + half))
 
 
+def holm(p: pd.Series) -> pd.Series:
+    """The p-values by Holm's correction (1979) for as many as there are; NaN stays NaN and counts for none.
+
+    statsmodels' multipletests gives the same, but collects garbage at each call: half a second beside torch.
+    """
+    ranked = p.dropna().sort_values(kind="stable")
+    return (ranked * np.arange(len(ranked), 0, -1)).cummax().clip(upper=1).reindex(p.index)
+
+
 def against(frame: pd.DataFrame, reference: pd.DataFrame, by: str = "case", value: str = "accuracy",
             scale: float = 100) -> pd.DataFrame:  # fmt: skip
     """Each value of ``by`` against ``reference``, by network and over all: one text a cell, ranked by the mean over all."""

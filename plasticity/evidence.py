@@ -17,7 +17,7 @@ from statsmodels.formula.api import mixedlm, ols
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
-from .comparisons import LEVEL, PAIR, Difference
+from .comparisons import LEVEL, PAIR, Difference, holm
 from .config import CASES, CONTROL_CASES
 from .data import TITLES
 from .models import ARCHITECTURES
@@ -68,7 +68,7 @@ def mann_whitney(frame: pd.DataFrame, value: str = "accuracy", cases: Sequence[s
             rows.append(Tested(*key, case, len(runs), len(base), scale * (runs.mean() - base.mean()), p))
     table = pd.DataFrame(rows, columns=Tested._fields).astype({"gain": float, "p": float})
     groups = table.groupby(CELL, sort=False)
-    table["holm"], table["bh"] = groups.p.transform(_holm), groups.p.transform(_benjamini_hochberg)
+    table["holm"], table["bh"] = groups.p.transform(holm), groups.p.transform(_benjamini_hochberg)
     table["best"] = groups.gain.transform(_is_first_best, sign).astype(bool)
     return table
 
@@ -342,12 +342,6 @@ def _sense(value):
     if value not in SENSES:
         raise ValueError(f"value={value!r} is unknown; allowed: {', '.join(SENSES)}")
     return SENSES[value]
-
-
-def _holm(p):
-    """Holm 1979, NaN aside. statsmodels' multipletests gives the same, but collects garbage each time: half a second beside torch."""
-    ranked = p.dropna().sort_values(kind="stable")
-    return (ranked * np.arange(len(ranked), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 
 def _benjamini_hochberg(p):

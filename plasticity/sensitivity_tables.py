@@ -9,9 +9,8 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
 
-from .comparisons import LEVEL, PAIR, Difference, interval, only
+from .comparisons import LEVEL, PAIR, Difference, holm, interval, only
 from .records import NAMES
 from .sensitivity import CASE, CONSISTS, OTHER_HEAD, OWN, part
 
@@ -81,13 +80,6 @@ def p_value(differences: np.ndarray) -> float:
     if len(differences) < 2:
         return np.nan
     return 1.0 if not differences.any() else float(scipy_stats.ttest_1samp(differences, 0).pvalue)
-
-
-def holm(p: pd.Series) -> pd.Series:
-    """The p-values by Holm's correction for as many as there are; NaN stays NaN and counts for none."""
-    known = p.dropna()
-    corrected = multipletests(known, method="holm")[1] if len(known) else []
-    return pd.Series(corrected, known.index, float).reindex(p.index)
 
 
 def verdict(row, first: bool = False) -> str:

@@ -183,11 +183,11 @@ def test_of_epochs_fewer_are_better():
 
 def test_corrections_by_hand_and_by_statsmodels():
     p = pd.Series([0.04, math.nan, 0.01, 0.03])
-    assert evidence._holm(p).tolist() == pytest.approx([0.06, math.nan, 0.03, 0.06], nan_ok=True), "3 x 0.01, 2 x 0.03, and no less"
+    assert evidence.holm(p).tolist() == pytest.approx([0.06, math.nan, 0.03, 0.06], nan_ok=True), "3 x 0.01, 2 x 0.03, and no less"
     assert evidence._benjamini_hochberg(p).tolist() == pytest.approx([0.04, math.nan, 0.03, 0.04], nan_ok=True)
-    assert evidence._holm(p[1:2]).isna().all() and evidence._benjamini_hochberg(p[1:2]).isna().all()
+    assert evidence.holm(p[1:2]).isna().all() and evidence._benjamini_hochberg(p[1:2]).isna().all()
     many = pd.Series(rng(1).integers(0, 30, 40) / 100)  # with ties and zeros
-    for ours, method in ((evidence._holm, "holm"), (evidence._benjamini_hochberg, "fdr_bh")):
+    for ours, method in ((evidence.holm, "holm"), (evidence._benjamini_hochberg, "fdr_bh")):
         assert ours(many).tolist() == pytest.approx(multipletests(many, method=method)[1].tolist())
 
 
