@@ -16,30 +16,39 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional as vision
 
-from plasticity import augment, offline, records
+from plasticity.datasets import world as offline
+from plasticity.running import records
+from plasticity.training import augment
 
 BATCH = 32
 
 
 def photographs(size):
     """uint8 [BATCH, size, size, 3], alternately of three colour photographs."""
-    photos = [Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB") for name in ("astronaut", "chelsea", "coffee")]
+    photos = [
+        Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB")
+        for name in ("astronaut", "chelsea", "coffee")
+    ]
     return torch.from_numpy(np.stack([np.array(photos[i % 3].resize((size, size))) for i in range(BATCH)]))
 
 
 def contenders(size):
     """name -> function of a batch."""
-    recipe = transforms.Compose([
-        transforms.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3),
-        transforms.RandomVerticalFlip(),
-        transforms.RandomHorizontalFlip(),
-        transforms.RandomRotation(180),
-        transforms.RandomResizedCrop((size, size), scale=(0.8, 1.0)),
-    ])  # fmt: skip
+    recipe = transforms.Compose(
+        [
+            transforms.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3),
+            transforms.RandomVerticalFlip(),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomRotation(180),
+            transforms.RandomResizedCrop((size, size), scale=(0.8, 1.0)),
+        ]
+    )
     generator = torch.Generator().manual_seed(0)
     return {
         "ours": lambda images: augment.released(images, generator),
-        "Pillow": lambda images: torch.stack([vision.pil_to_tensor(recipe(Image.fromarray(image))) for image in images.numpy()]),
+        "Pillow": lambda images: torch.stack(
+            [vision.pil_to_tensor(recipe(Image.fromarray(image))) for image in images.numpy()]
+        ),
         "uint8 tensors": lambda images: torch.stack([recipe(image) for image in images.permute(0, 3, 1, 2)]),
     }
 
@@ -69,8 +78,10 @@ def main(rounds: int = 5):
                 seconds[name].append(timed(function, images))
         for name, times in seconds.items():
             ratios = [slow / fast for slow, fast in zip(times, seconds["ours"], strict=True)]
-            print(f"{size:4} px {name:14} {BATCH / statistics.median(times):8.0f} images/s; ours is {statistics.median(ratios):5.1f} "
-                  f"times as fast ({min(ratios):.1f} to {max(ratios):.1f})")  # fmt: skip
+            print(
+                f"{size:4} px {name:14} {BATCH / statistics.median(times):8.0f} images/s; ours is {statistics.median(ratios):5.1f} "
+                f"times as fast ({min(ratios):.1f} to {max(ratios):.1f})"
+            )
 
 
 if __name__ == "__main__":

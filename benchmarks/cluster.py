@@ -23,7 +23,9 @@ from pathlib import Path
 
 import psutil
 
-from plasticity import config, records
+from plasticity import profiles
+from plasticity.profiles import get_profile
+from plasticity.running import records
 
 DASK = str(Path(sys.executable).with_name("dask"))
 CASES, ARCHITECTURE, PROFILE = ("base", "10M", "25N", "scratch"), "resnet", "mini"
@@ -83,8 +85,16 @@ def scheduler(port, log):
 
 def worker(port, folder, log, hidden=None):
     """A worker under a nanny; ``hidden``: a folder that it must not see."""
-    command = [DASK, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard",
-               "--local-directory", str(folder)]  # fmt: skip
+    command = [
+        DASK,
+        "worker",
+        f"tcp://127.0.0.1:{port}",
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--local-directory",
+        str(folder),
+    ]
     if hidden:
         command = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh", *command]
     return Supervised(command, log)
@@ -97,8 +107,25 @@ def attack(options, folder, log) -> int:
     results.mkdir(parents=True)
     boss = scheduler(port, log)
     workers = [worker(port, folder, log, hidden) for _ in range(2)]
-    grid = subprocess.Popen([sys.executable, "-m", "plasticity", "run", PROFILE, "--results", options.results, "--data", options.data,
-                             "--engine", f"tcp://127.0.0.1:{port}", "--architectures", ARCHITECTURE, "--cases", *CASES])  # fmt: skip
+    grid = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "plasticity",
+            "run",
+            PROFILE,
+            "--results",
+            options.results,
+            "--data",
+            options.data,
+            "--engine",
+            f"tcp://127.0.0.1:{port}",
+            "--architectures",
+            ARCHITECTURE,
+            "--cases",
+            *CASES,
+        ]
+    )
     kills = 0
     try:
         while grid.poll() is None:
@@ -116,27 +143,35 @@ def attack(options, folder, log) -> int:
         for supervised in [*workers, boss]:
             supervised.stop()
         grid.kill()
-    print(f"{kills} kills of workers, a third worker from kill 3 on, the scheduler killed after kill 5; exit code {grid.returncode}")
+    print(
+        f"{kills} kills of workers, a third worker from kill 3 on, the scheduler killed after kill 5; exit code {grid.returncode}"
+    )
     return grid.returncode
 
 
 def check(options) -> list[str]:
     """What is wrong with the records, a line for each fault."""
-    runs = config.grid(config.get_profile(PROFILE), [ARCHITECTURE], CASES)
+    runs = profiles.grid(get_profile(PROFILE), [ARCHITECTURE], CASES)
     faults = []
     for run in runs:
         mine, truth = (records.load_run(run, Path(folder) / "runs") for folder in (options.results, options.truth))
-        equal = mine and all(mine[what] == truth[what] for what in ("status", "metrics", "history", "histogram", "resets", "inputs"))
+        equal = mine and all(
+            mine[what] == truth[what] for what in ("status", "metrics", "history", "histogram", "resets", "inputs")
+        )
         faults += [] if equal else [f"{run} {'differs' if mine else 'has no record'}"]
     resumed = sum(len((records.load_run(run, Path(options.results) / "runs") or {}).get("resumed", [])) for run in runs)
-    print(f"{len(runs) - len(faults)} of {len(runs)} records equal those of the undisturbed grid; taken up again {resumed} times")
+    print(
+        f"{len(runs) - len(faults)} of {len(runs)} records equal those of the undisturbed grid; taken up again {resumed} times"
+    )
     return faults
 
 
 def overhead(options, folder, log):
     """Milliseconds a job, of jobs that do nothing, on two workers."""
-    from plasticity.cluster import Cluster
-    from plasticity.workers import carry_out
+    from plasticity.running.dask import Cluster
+    from plasticity.running.workers import carry_out
+
+    pass
 
     port = free_port()
     boss = scheduler(port, log)

@@ -26,15 +26,18 @@ from types import SimpleNamespace
 
 import psutil
 
-from plasticity import config, engine, records, train
-from plasticity.checkpoints import Checkpoint
-from plasticity.progress import Progress
-from plasticity.workers import Here, Processes, carry_out
+from plasticity import train
+from plasticity.analysis.frames import frame
+from plasticity.profiles import get_profile, grid
+from plasticity.running import engine, records
+from plasticity.running.checkpoints import Checkpoint
+from plasticity.running.engine import Progress
+from plasticity.running.workers import Here, Processes, carry_out
 
-PROFILE = config.get_profile("mini")
-MINI = config.grid(PROFILE)
+PROFILE = get_profile("mini")
+MINI = grid(PROFILE)
 FIT = train.fit
-MANY = config.grid(replace(PROFILE, repeats=75))[:10_000]
+MANY = grid(replace(PROFILE, repeats=75))[:10_000]
 
 
 def seconds(function, *arguments) -> float:
@@ -100,7 +103,9 @@ def scaling(options, folder):
             place = engine.Place(options.data, str(folder / f"{workers}-{number}"), workers, "cpu")
             took[workers] = seconds(engine.run_all, part, place)
         ratios.append(took[1] / took[2])
-        print(f"scaling: {len(part)} runs, one worker {took[1]:.1f} s, two {took[2]:.1f} s: {ratios[-1]:.2f}", flush=True)
+        print(
+            f"scaling: {len(part)} runs, one worker {took[1]:.1f} s, two {took[2]:.1f} s: {ratios[-1]:.2f}", flush=True
+        )
     print(f"scaling, 1 to 2 workers: {said(ratios)}")
 
 
@@ -112,17 +117,23 @@ def many_records(options, folder):
     os.fsync = fsync
     command = [sys.executable, "-m", "plasticity", "status", "mini", "--repeats", "75", "--results", place.results]
     subprocess.run(command, check=True, capture_output=True)  # works out the grid, once for each source
-    status = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(options.rounds * 3)]
+    status = [
+        seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(options.rounds * 3)
+    ]
     print(f"status at {len(MANY):,} records of {path.stat().st_size / 1000:.0f} kB: {said(status)} s")
     loads = [seconds(records.missing, MANY, place.runs) for _ in range(options.rounds)]
     print(f"finding what is missing among them: {said(loads)} s")
-    frames = [seconds(lambda: records.frame(records.load_runs(MANY, place.runs))) for _ in range(options.rounds)]
+    frames = [seconds(lambda: frame(records.load_runs(MANY, place.runs))) for _ in range(options.rounds)]
     print(f"frame of them, reading included: {said(frames)} s")
 
 
 def memory(options, folder):
     fitted, place, pool = one_fitted(options.data), engine.Place(options.data, str(folder / "memory")), Processes(2)
-    progress, size, seen = Progress({run: (run.architecture, run.dataset) for run in MANY}), psutil.Process().memory_info, {}
+    progress, size, seen = (
+        Progress({run: (run.architecture, run.dataset) for run in MANY}),
+        psutil.Process().memory_info,
+        {},
+    )
     with pool, contextlib.redirect_stdout(io.StringIO()):
         for run, outcome in carry_out(at_once, {run: (run, place, fitted) for run in MANY}, pool):
             progress.step(run, outcome.line, outcome.seconds, pool.at_once)
@@ -141,7 +152,9 @@ def main() -> int:
     parser.add_argument("jobs", nargs="*", metavar="job", default=list(JOBS), choices=[*JOBS, []])
     parser.add_argument("--data", default="data")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", help="where to write; it counts what disk that is (a temporary folder here unless said)")
+    parser.add_argument(
+        "--folder", help="where to write; it counts what disk that is (a temporary folder here unless said)"
+    )
     options = parser.parse_args()
     train.torch.set_num_threads(1)
     print(f"{records.machine()}; {' '.join(sys.argv)}")

@@ -22,7 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from plasticity import config, records, status
+from plasticity.cli import status
+from plasticity.profiles import get_profile, grid
+from plasticity.running import records
 
 KINDS = ("worker", "parent", "both")
 LATE = 10.0  # seconds in which orphans have to end by themselves, on a machine that does other work as well
@@ -30,8 +32,20 @@ LATE = 10.0  # seconds in which orphans have to end by themselves, on a machine 
 
 def start(options, log):
     """The grid, in a process group of its own."""
-    command = [sys.executable, "-m", "plasticity", "run", options.profile, "--results", options.results, "--data", options.data,
-               "--workers", str(options.workers), *(["--architectures", *options.architectures] if options.architectures else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "plasticity",
+        "run",
+        options.profile,
+        "--results",
+        options.results,
+        "--data",
+        options.data,
+        "--workers",
+        str(options.workers),
+        *(["--architectures", *options.architectures] if options.architectures else []),
+    ]
     return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -112,14 +126,17 @@ def disturb(options) -> dict:
 def check(options, seen) -> list[str]:
     """What is wrong with the grid, a line for each fault."""
     faults, resumed = [], 0
-    runs = config.grid(config.get_profile(options.profile), options.architectures)
+    runs = grid(get_profile(options.profile), options.architectures)
     for run in runs:
         mine, truth = (records.load_run(run, Path(folder) / "runs") for folder in (options.results, options.truth))
         if not mine or not truth:
             faults.append(f"{run} has no record in {'the disturbed' if truth else 'the undisturbed'} grid")
             continue
-        faults += [f"{run}: {what} differs" for what in ("status", "metrics", "history", "histogram", "resets", "inputs")
-                   if mine[what] != truth[what]]  # fmt: skip
+        faults += [
+            f"{run}: {what} differs"
+            for what in ("status", "metrics", "history", "histogram", "resets", "inputs")
+            if mine[what] != truth[what]
+        ]
         at, on_disk = mine["resumed"], seen["epochs"].get(str(run), [])
         resumed += len(at)
         # An epoch may end between the look and the kill, so at least; a kill before the next epoch's end leaves no trace.
@@ -147,7 +164,9 @@ def main() -> int:
     parser.add_argument("--results", default="results/mini_killed")
     parser.add_argument("--data", default="data")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--wait", type=float, nargs=2, default=(0.5, 6.0), help="seconds between looks, drawn uniformly")
+    parser.add_argument(
+        "--wait", type=float, nargs=2, default=(0.5, 6.0), help="seconds between looks, drawn uniformly"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random.seed(options.seed)

@@ -10,7 +10,9 @@ import argparse
 
 import pandas as pd
 
-from plasticity import config, engine, records
+from plasticity import run as config
+from plasticity.profiles import get_profile
+from plasticity.running import engine, records
 
 
 def main():
@@ -27,19 +29,30 @@ def main():
     parser.add_argument("--data", default="data")
     parser.add_argument("--results", default="results/learning_rates")
     options = parser.parse_args()
-    profile = config.get_profile(options.profile)
+    profile = get_profile(options.profile)
     fields = profile.training[options.architecture] | {"max_epochs": options.epochs, "patience": options.patience}
     runs = [
-        config.Run(options.architecture, dataset, case, int(seed), weights=profile.weights, **fields | {"lr": float(rate)})
+        config.Run(
+            options.architecture, dataset, case, int(seed), weights=profile.weights, **fields | {"lr": float(rate)}
+        )
         for seed in options.seeds.split(",")
         for dataset in options.datasets.split(",")
         for rate in options.rates.split(",")
         for case in options.cases.split(",")
     ]
     done = engine.run_all(runs, engine.Place(options.data, options.results))
-    rows = [{"data set": r["config"]["dataset"], "rate": r["config"]["lr"], "case": r["config"]["case"],
-             "validation loss": r["metrics"]["best_validation_loss"], "accuracy": 100 * r["metrics"]["accuracy"],
-             "epochs": r["metrics"]["epochs"]} for r in done if r["status"] == "done"]  # fmt: skip
+    rows = [
+        {
+            "data set": r["config"]["dataset"],
+            "rate": r["config"]["lr"],
+            "case": r["config"]["case"],
+            "validation loss": r["metrics"]["best_validation_loss"],
+            "accuracy": 100 * r["metrics"]["accuracy"],
+            "epochs": r["metrics"]["epochs"],
+        }
+        for r in done
+        if r["status"] == "done"
+    ]
     grouped = pd.DataFrame(rows).groupby(["data set", "case", "rate"])
     table = grouped.mean().round(3).assign(n=grouped.size()).reset_index()
     print(f"{records.machine()}, at most {options.epochs} epochs, patience {options.patience}\n")

@@ -24,7 +24,10 @@ BATCH, EVAL_BATCH, LR, PARTS = 32, 128, 0.01, ("train", "validation")
 NAMES = {32: "photos", 64: "photos_64", 224: "dtd"}  # a known data set name for each size
 PEAK = 790  # TFLOP/s of an H200 in bf16 matrix products; its data sheet says 990
 FIELDS = {  # option -> field of Run and its value
-    "bf16": ("precision", "bf16"), "tf32": ("precision", "tf32"), "nchw": ("channels_last", False), "compiled": ("compiled", True),
+    "bf16": ("precision", "bf16"),
+    "tf32": ("precision", "tf32"),
+    "nchw": ("channels_last", False),
+    "compiled": ("compiled", True),
 }
 OPTIONS = {"ours": {*FIELDS}, "lightning": {"bf16", "tf32", "cached", "persistent"}, "timm": {"bf16", "tf32", "cached"}}
 
@@ -56,7 +59,13 @@ class Clock:
     """When each epoch's first step began, its last step, training and validation ended; images and losses."""
 
     def __init__(self, device: str):
-        self.cuda, self.images, self.losses, self.epochs, self.epoch = device == "cuda", 0, [], [], {"from": time.perf_counter()}
+        self.cuda, self.images, self.losses, self.epochs, self.epoch = (
+            device == "cuda",
+            0,
+            [],
+            [],
+            {"from": time.perf_counter()},
+        )
 
     def note(self, kind: str, images: int = 0):
         """``begin`` of a step (the batch is asked for by ours, is there for the others), ``step``, ``trained``, ``validated``."""
@@ -86,7 +95,7 @@ def pictures(count: int):
     import numpy as np
     from PIL import Image
 
-    from plasticity import offline
+    from plasticity.datasets import world as offline
 
     rng, photos = np.random.default_rng(0), ("astronaut", "chelsea", "coffee", "flower")
     images, labels = [], np.arange(count) % 8
@@ -98,7 +107,9 @@ def pictures(count: int):
             image = image.crop((x, y, x + image.width * 2 // 3, y + image.height * 2 // 3)).resize(extent)
         else:
             cells, grain = (rng.integers(0, 256, (n, n, 3), dtype=np.uint8) for n in (8 * label - 28, 256))
-            image = Image.blend(*(Image.fromarray(noise).resize(extent, Image.Resampling.BICUBIC) for noise in (cells, grain)), 0.25)
+            image = Image.blend(
+                *(Image.fromarray(noise).resize(extent, Image.Resampling.BICUBIC) for noise in (cells, grain)), 0.25
+            )
         images.append(image)
     return (*photos, "noise_1", "noise_2", "noise_3", "noise_4"), labels, images
 
@@ -109,15 +120,25 @@ def prepare(job: Job, folder: Path) -> dict:
     import torch
     from PIL import Image
 
-    from plasticity import data, models, offline, records, train
+    from plasticity import data, train
+    from plasticity.datasets import world as offline
+    from plasticity.datasets.prepare import pack
+    from plasticity.networks import table as models
+    from plasticity.running import records
 
     count = job.train + job.validation + 8  # ``fit`` wants test items
     names, labels, images = pictures(count)
     for i, image in enumerate(images):
         image.save(folder / f"{i}.jpg", quality=90)
     started = time.perf_counter()
-    small = [Image.open(folder / f"{i}.jpg").resize((job.size, job.size), Image.Resampling.BILINEAR) for i in range(count)]
-    data.pack(folder, NAMES[job.size], offline.Arrays(np.stack(small), labels, np.arange(count) >= count - 8, names, ["made"] * count))
+    small = [
+        Image.open(folder / f"{i}.jpg").resize((job.size, job.size), Image.Resampling.BILINEAR) for i in range(count)
+    ]
+    pack(
+        folder,
+        NAMES[job.size],
+        offline.Arrays(np.stack(small), labels, np.arange(count) >= count - 8, names, ["made"] * count),
+    )
     packing = time.perf_counter() - started
     kilobytes = statistics.mean(path.stat().st_size for path in folder.glob("*.jpg")) / 1000
     run = our_run(job)
@@ -136,11 +157,20 @@ def prepare(job: Job, folder: Path) -> dict:
 
 def our_run(job: Job, options=()):
     """The job as a run of this project."""
-    from plasticity.config import Run
+    from plasticity.run import Run
 
     more = dict(FIELDS[option] for option in options if option in FIELDS)
-    return Run(job.architecture, NAMES[job.size], lr=LR, batch_size=BATCH, max_epochs=job.epochs, patience=job.epochs,
-               augment="released", validation=job.validation / (job.train + job.validation), **more)  # fmt: skip
+    return Run(
+        job.architecture,
+        NAMES[job.size],
+        lr=LR,
+        batch_size=BATCH,
+        max_epochs=job.epochs,
+        patience=job.epochs,
+        augment="released",
+        validation=job.validation / (job.train + job.validation),
+        **more,
+    )
 
 
 def ours(job: Job, folder: Path, device: str, options, clock: Clock):
@@ -181,8 +211,13 @@ def baseline(job: Job, folder: Path, options, prefetcher: bool = False):
     packed = data.load(folder, NAMES[job.size])
     mean, std, size = packed.mean.tolist(), packed.std.tolist(), (job.size, job.size)
     last = [t.PILToTensor()] if prefetcher else [t.ToTensor(), t.Normalize(mean, std)]  # timm's prefetcher normalises
-    recipe = [t.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3), t.RandomVerticalFlip(), t.RandomHorizontalFlip(),
-              t.RandomRotation(180), t.RandomResizedCrop(size, scale=(0.8, 1.0))]  # fmt: skip
+    recipe = [
+        t.ColorJitter(brightness=0.5, contrast=0.3, saturation=0.3, hue=0.3),
+        t.RandomVerticalFlip(),
+        t.RandomHorizontalFlip(),
+        t.RandomRotation(180),
+        t.RandomResizedCrop(size, scale=(0.8, 1.0)),
+    ]
     model = train.build(our_run(job), folder, weights=folder / "weights.pt")[0]
     return model, mean, std, (t.Compose([t.Resize(size), *recipe, *last]), t.Compose([t.Resize(size), *last]))
 
@@ -237,12 +272,25 @@ def lightning(job: Job, folder: Path, device: str, options, clock: Clock):
 
     model, _, _, recipes = baseline(job, folder, options)
     files = folder / ("cached" if "cached" in options else "native")
-    settings = dict(num_workers=workers(device), persistent_workers="persistent" in options, pin_memory=device == "cuda")
+    settings = dict(
+        num_workers=workers(device), persistent_workers="persistent" in options, pin_memory=device == "cuda"
+    )
     train, validation = (ImageFolder(files / part, recipe) for part, recipe in zip(PARTS, recipes, strict=True))
-    trainer = Trainer(max_epochs=job.epochs, callbacks=[EarlyStopping("val_loss", patience=job.epochs), Noted()], devices=1,
-                      accelerator="gpu" if device == "cuda" else "cpu", precision="bf16-mixed" if "bf16" in options else "32-true",
-                      logger=False, enable_checkpointing=False, enable_progress_bar=False)  # fmt: skip
-    trainer.fit(Module(model), DataLoader(train, BATCH, shuffle=True, **settings), DataLoader(validation, EVAL_BATCH, **settings))
+    trainer = Trainer(
+        max_epochs=job.epochs,
+        callbacks=[EarlyStopping("val_loss", patience=job.epochs), Noted()],
+        devices=1,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        precision="bf16-mixed" if "bf16" in options else "32-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(
+        Module(model),
+        DataLoader(train, BATCH, shuffle=True, **settings),
+        DataLoader(validation, EVAL_BATCH, **settings),
+    )
 
 
 def timm(job: Job, folder: Path, device: str, options, clock: Clock):
@@ -256,12 +304,24 @@ def timm(job: Job, folder: Path, device: str, options, clock: Clock):
     model, mean, std, recipes = baseline(job, folder, options, prefetcher)
     for part, recipe, batch_size in zip(PARTS, recipes, (BATCH, EVAL_BATCH), strict=True):
         files = create_dataset("", folder / ("cached" if "cached" in options else "native") / part)
-        loader = create_loader(files, (3, job.size, job.size), batch_size, part == "train", mean=mean, std=std, pin_memory=prefetcher,
-                               num_workers=workers(device), use_prefetcher=prefetcher, device=torch.device(device))  # fmt: skip
+        loader = create_loader(
+            files,
+            (3, job.size, job.size),
+            batch_size,
+            part == "train",
+            mean=mean,
+            std=std,
+            pin_memory=prefetcher,
+            num_workers=workers(device),
+            use_prefetcher=prefetcher,
+            device=torch.device(device),
+        )
         loader.dataset.transform = recipe
         loaders.append(loader)
     model = model.to(device)
-    optimizer = create_optimizer_v2(model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0)  # timm's "sgd" is Nesterov's
+    optimizer = create_optimizer_v2(
+        model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0
+    )  # timm's "sgd" is Nesterov's
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in options)
     for _ in range(job.epochs):
         model.train()
@@ -295,7 +355,9 @@ def work(contender: str, job: dict, folder: str, device: str, result: str):
         {"ours": ours, "lightning": lightning, "timm": timm}[name](job, folder, device, options, clock)
         import torch
 
-        measured = clock.summary(job.epochs) | {"device_memory": torch.cuda.max_memory_reserved() if device == "cuda" else 0}
+        measured = clock.summary(job.epochs) | {
+            "device_memory": torch.cuda.max_memory_reserved() if device == "cuda" else 0
+        }
     Path(result).write_text(json.dumps(measured))
 
 
@@ -318,10 +380,22 @@ def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
     copies = next((int(option[1:]) for option in contender.split("+") if option[0] == "x"), 1)
     results, processes, peak = [folder / f"result_{i}.json" for i in range(copies)], [], 0
     for result in results:
-        request = {"contender": contender, "job": asdict(job), "folder": str(folder), "device": device, "result": str(result)}
+        request = {
+            "contender": contender,
+            "job": asdict(job),
+            "folder": str(folder),
+            "device": device,
+            "result": str(result),
+        }
         with open(result.with_suffix(".log"), "w") as log:
-            processes.append(subprocess.Popen([sys.executable, __file__, "--work", json.dumps(request)], stdout=log,
-                                              stderr=subprocess.STDOUT, start_new_session=True))  # fmt: skip
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, __file__, "--work", json.dumps(request)],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
     try:
         while any(process.poll() is None for process in processes):
             peak = max(peak, sum(memory(process.pid) for process in processes))
@@ -343,19 +417,26 @@ def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
 
 def table(job: Job, rounds: list[dict[str, dict]]) -> str:
     """Medians over the rounds in Markdown; ``ours is`` how many times as fast, with the smallest and the largest round."""
-    lines = ["| contender | training images/s | ours is | images/s in steps | s an epoch | s to the first epoch's end | beyond steps | "
-             "peak GiB | training loss |", "|---" * 9 + "|"]  # fmt: skip
+    lines = [
+        "| contender | training images/s | ours is | images/s in steps | s an epoch | s to the first epoch's end | beyond steps | "
+        "peak GiB | training loss |",
+        "|---" * 9 + "|",
+    ]
     for name, first in rounds[0].items():
         m = {key: statistics.median(each[name][key] for each in rounds) for key in first if key != "losses"}
         ratios = sorted(each[job.contenders[0]]["training"] / each[name]["training"] for each in rounds)
         speed, size = f"{m['training']:.1f}", f"{m['memory'] / 2**30:.2f}"
         if m["device_memory"]:
             teraflops = job.gflop * m["training"] / 1000
-            speed += f" ({teraflops:.1f} TFLOP/s, {teraflops / PEAK:.1%} of the bf16 peak of {PEAK})" if job.gflop else ""
+            speed += (
+                f" ({teraflops:.1f} TFLOP/s, {teraflops / PEAK:.1%} of the bf16 peak of {PEAK})" if job.gflop else ""
+            )
             size += f", device {m['device_memory'] / 2**30:.2f}"
-        lines.append(f"| {name} | {speed} | x {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | "
-                     f"{m['steps']:.1f} | {m['epoch']:.2f} | {m['start']:.1f} | {m['beyond']:.1%} | {size} | "
-                     f"{first['losses'][0]:.3f} to {first['losses'][-1]:.3f} |")  # fmt: skip
+        lines.append(
+            f"| {name} | {speed} | x {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | "
+            f"{m['steps']:.1f} | {m['epoch']:.2f} | {m['start']:.1f} | {m['beyond']:.1%} | {size} | "
+            f"{first['losses'][0]:.3f} to {first['losses'][-1]:.3f} |"
+        )
     return "\n".join(lines)
 
 
@@ -365,14 +446,19 @@ def compare(title: str, job: Job, device: str, n: int) -> str:
         made, rounds = launch("prepare", job, Path(folder), device), []
         for i in range(n):
             rounds.append({contender: launch(contender, job, Path(folder), device) for contender in job.contenders})
-            print(f"# {title}, round {i + 1} of {n}: {({c: round(r['training'], 1) for c, r in rounds[-1].items()})}", flush=True)
+            print(
+                f"# {title}, round {i + 1} of {n}: { ({c: round(r['training'], 1) for c, r in rounds[-1].items()}) }",
+                flush=True,
+            )
     seen = {name: result["images"] for name, result in rounds[0].items()}
     if set(seen.values()) != {job.train}:
         raise SystemExit(f"no fair comparison: training images an epoch should be {job.train}, were {seen}")
-    return (f"## {title} on {device}\n\n{job.architecture} at {job.size} px: {job.train} training and {job.validation} validation "
-            f"images (JPEG of {made['kilobytes']:.0f} kB), batch {BATCH}, {job.epochs} epochs, the first not in the rates; medians of "
-            f"n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, {workers(device)} loader workers, {date.today()}. "
-            f"Packing all for ours, once: {made['packing']:.1f} s.\n\n{table(job, rounds)}\n")  # fmt: skip
+    return (
+        f"## {title} on {device}\n\n{job.architecture} at {job.size} px: {job.train} training and {job.validation} validation "
+        f"images (JPEG of {made['kilobytes']:.0f} kB), batch {BATCH}, {job.epochs} epochs, the first not in the rates; medians of "
+        f"n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, {workers(device)} loader workers, {date.today()}. "
+        f"Packing all for ours, once: {made['packing']:.1f} s.\n\n{table(job, rounds)}\n"
+    )
 
 
 def main():
@@ -394,9 +480,13 @@ def main():
     for name, *options in (contender.split("+") for contender in args.contenders or ()):
         if name not in OPTIONS or not OPTIONS[name].issuperset(options):
             parser.error(f"unknown contender {'+'.join((name, *options))}; known, with their options: {OPTIONS}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that timeout, too, ends the contenders and empties the folder
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that timeout, too, ends the contenders and empties the folder
     for title in JOBS if args.job == "all" else [args.job]:
-        job = replace(JOBS[title], **{k: v for k in ("train", "validation", "epochs", "contenders") if (v := getattr(args, k))})
+        job = replace(
+            JOBS[title], **{k: v for k in ("train", "validation", "epochs", "contenders") if (v := getattr(args, k))}
+        )
         more = [f"{c}+cached" for c in job.contenders if args.cached and not c.startswith("ours")]
         more += [f"{job.contenders[0]}+x{args.runs_per_gpu}"] if args.runs_per_gpu > 1 else []
         report = compare(title, replace(job, contenders=(*job.contenders, *more)), args.device, args.rounds)

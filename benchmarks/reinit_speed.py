@@ -1,6 +1,6 @@
 """Re-initialising ViT-B/16 (86 M parameters): ``reinitialize(model, "10M")`` against the obvious per-tensor topk, in one run.
 
-    python benchmarks/reinit_speed.py [repeats]
+python benchmarks/reinit_speed.py [repeats]
 """
 
 import copy
@@ -10,7 +10,9 @@ import time
 
 import torch
 
-from plasticity import models, records, reinitialize
+from plasticity import reinitialize
+from plasticity.networks import table as models
+from plasticity.running import records
 
 
 @torch.no_grad()
@@ -42,9 +44,11 @@ def main(repeats: int = 7):
     rounds = rounds[1:]
     ours, theirs = (statistics.median(pair[side] for pair in rounds) for side in (0, 1))
     ratios = sorted(slow / fast for fast, slow in rounds)
-    print(f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round {ratios[0]:.1f} to "
-          f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {records.machine()}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip
+    print(
+        f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round {ratios[0]:.1f} to "
+        f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {records.machine()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from plasticity import methods, records
-from plasticity.config import Run
 from plasticity.interventions import Intervention, Start
+from plasticity.methods import registry as methods
+from plasticity.run import Run
+from plasticity.running import records
 from plasticity.train import build_optimizer
 
-RUN = Run("mini_resnet", "photos", optimizer="adamw", scenario="single", weights="none", patience=0)  # the architecture is not used
+RUN = Run(
+    "mini_resnet", "photos", optimizer="adamw", scenario="single", weights="none", patience=0
+)  # the architecture is not used
 METHODS = ("soft_rescaling", "ema", "hare_tortoise", "l2_init", "l2", "redo")
 
 
@@ -45,8 +48,19 @@ class Trained:
         self.method, self.images, self.labels, self.count = method, images, labels, 0
         self.optimizer = build_optimizer(RUN, self.model)
         draws = torch.Generator().manual_seed(0)
-        method.prepare(self.model, Start(RUN, draws, self.optimizer, self.gradients, learned=False, initial=initial, head="fc",
-                                         images=lambda count: images[:count]))  # fmt: skip
+        method.prepare(
+            self.model,
+            Start(
+                RUN,
+                draws,
+                self.optimizer,
+                self.gradients,
+                learned=False,
+                initial=initial,
+                head="fc",
+                images=lambda count: images[:count],
+            ),
+        )
         self.model.train()
 
     def gradients(self) -> dict[str, torch.Tensor]:
@@ -93,7 +107,11 @@ def seconds(call, times: int, device: torch.device) -> float:
 
 def compare(text: str, images: torch.Tensor, labels: torch.Tensor, rounds: int, steps: int) -> str:
     """A line on one method: the median of the paired ratios and their range, and milliseconds."""
-    base, other, device = Trained(Intervention(), images, labels), Trained(methods.build(text), images, labels), images.device
+    base, other, device = (
+        Trained(Intervention(), images, labels),
+        Trained(methods.build(text), images, labels),
+        images.device,
+    )
     pairs = []
     for i in range(rounds + 1):  # the first is not counted
         order = (base, other) if i % 2 else (other, base)
@@ -104,8 +122,10 @@ def compare(text: str, images: torch.Tensor, labels: torch.Tensor, rounds: int, 
     one, two = (1000 * statistics.median(pair[i] for pair in pairs) for i in (0, 1))
     other.logits = other.model(images).float()  # once: the forward pass is no part of the penalty's cost
     penalty, after = (1000 * seconds(call, calls, device) for call in (other.penalise, other.after))
-    return (f"{text}: {statistics.median(ratios):.3f} of the base step ({ratios[0]:.3f} to {ratios[-1]:.3f}, n = {rounds}); base "
-            f"{one:.1f} ms, with it {two:.1f}; alone: penalty and its backward {penalty:.2f}, after_step {after:.2f}")  # fmt: skip
+    return (
+        f"{text}: {statistics.median(ratios):.3f} of the base step ({ratios[0]:.3f} to {ratios[-1]:.3f}, n = {rounds}); base "
+        f"{one:.1f} ms, with it {two:.1f}; alone: penalty and its backward {penalty:.2f}, after_step {after:.2f}"
+    )
 
 
 def main():
@@ -119,7 +139,9 @@ def main():
     options = parser.parse_args()
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{records.machine()}, {name}, torch {torch.__version__}, ResNet-18 at 32 x 32, batch {options.batch}, AdamW, fp32")
+    print(
+        f"{records.machine()}, {name}, torch {torch.__version__}, ResNet-18 at 32 x 32, batch {options.batch}, AdamW, fp32"
+    )
     draws = torch.Generator().manual_seed(0)
     images = torch.randn(options.batch, 3, 32, 32, generator=draws).to(device, memory_format=torch.channels_last)
     labels = torch.randint(10, (options.batch,), generator=draws).to(device)
@@ -129,7 +151,10 @@ def main():
         except ValueError as error:
             print(f"{text}: skipped, {error}")
             continue
-        print(compare(text, images, labels, options.rounds, options.steps or (20 if device.type == "cuda" else 1)), flush=True)
+        print(
+            compare(text, images, labels, options.rounds, options.steps or (20 if device.type == "cuda" else 1)),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training throughput of the miniatures, one torch thread: images a second in ``fit``, and where a step's time goes.
 
-    python benchmarks/throughput.py [data folder]
+python benchmarks/throughput.py [data folder]
 """
 
 import sys
@@ -8,16 +8,23 @@ import sys
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from plasticity import config, records, train
+from plasticity import run as config
+from plasticity import train
+from plasticity.profiles import get_profile
+from plasticity.running import records
 
-KINDS = {"convolution": ("conv",), "batch and layer norm": ("norm",), "matrix products": ("mm", "linear", "scaled_dot"),
-         "optimiser": ("fused_sgd", "fused_adamw", "Optimizer")}  # fmt: skip
+KINDS = {
+    "convolution": ("conv",),
+    "batch and layer norm": ("norm",),
+    "matrix products": ("mm", "linear", "scaled_dot"),
+    "optimiser": ("fused_sgd", "fused_adamw", "Optimizer"),
+}
 
 
 def main(folder: str = "data"):
     """Fit each miniature on ``photos`` for six epochs, once timed and once profiled."""
     torch.set_num_threads(1)
-    protocol = config.get_profile("mini")
+    protocol = get_profile("mini")
     print(f"{records.machine()}, one thread, torch {torch.__version__}, batch 32, six epochs of photos, n = 3")
     for name in protocol.architectures:
         fields = protocol.training[name] | {"max_epochs": 6, "patience": 0}
@@ -27,7 +34,9 @@ def main(folder: str = "data"):
         images = 6 * 12 * 32
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             train.fit(run, folder, "cpu")
-        print(f"{name}: {images / seconds[1]:.0f} training images a second, validation and test included; {shares(profiler)}")
+        print(
+            f"{name}: {images / seconds[1]:.0f} training images a second, validation and test included; {shares(profiler)}"
+        )
 
 
 def shares(profiler) -> str:
@@ -35,7 +44,11 @@ def shares(profiler) -> str:
     events = profiler.key_averages()
     total, left, parts = sum(event.self_cpu_time_total for event in events), 1.0, []
     for kind, names in KINDS.items():
-        chosen = [e for e in events if any(name in e.key for name in names) and not (kind == "convolution" and "conversion" in e.key)]
+        chosen = [
+            e
+            for e in events
+            if any(name in e.key for name in names) and not (kind == "convolution" and "conversion" in e.key)
+        ]
         share = sum(event.self_cpu_time_total for event in chosen) / total
         left -= share
         parts.append(f"{kind} {share:.0%}")

@@ -1,6 +1,6 @@
 """Re-initialise a Hugging Face model's smallest weights before Trainer fine-tunes it: one callback.
 
-    python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10 --case 10M     # photos/<class>/*.jpg
+python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10 --case 10M     # photos/<class>/*.jpg
 """
 
 import argparse
@@ -8,7 +8,14 @@ import argparse
 import torch
 from torch.utils.data import random_split
 from torchvision.datasets import ImageFolder
-from transformers import AutoImageProcessor, AutoModelForImageClassification, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from plasticity import reinitialize
 
@@ -20,7 +27,9 @@ class Reinitialize(TrainerCallback):
         self.case, self.options, self.report, self.model = case, options, None, None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
-        if state.global_step == 0 and model is not self.model:  # a checkpoint's step is above 0, and it has been reset before
+        if (
+            state.global_step == 0 and model is not self.model
+        ):  # a checkpoint's step is above 0, and it has been reset before
             generator = torch.Generator().manual_seed(args.seed)  # the same draws on every device
             self.report, self.model = reinitialize(model, self.case, generator=generator, **self.options), model
 
@@ -28,25 +37,45 @@ class Reinitialize(TrainerCallback):
 def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", required=True, help="a folder with one subfolder of images a class")
-    parser.add_argument("--model", default="microsoft/resnet-18", help="a name on the hub, timm/<name> too, or a folder")
+    parser.add_argument(
+        "--model", default="microsoft/resnet-18", help="a name on the hub, timm/<name> too, or a folder"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--case", default="10M", help="percentage and method, or base")
     parser.add_argument("--output", default="hf_output", help="folder for checkpoints")
     options = parser.parse_args(arguments)
     set_seed(0)
     data, processor = ImageFolder(options.images), AutoImageProcessor.from_pretrained(options.model)
-    model = AutoModelForImageClassification.from_pretrained(options.model, num_labels=len(data.classes), ignore_mismatched_sizes=True)
+    model = AutoModelForImageClassification.from_pretrained(
+        options.model, num_labels=len(data.classes), ignore_mismatched_sizes=True
+    )
 
     def collate(items):
         images, labels = zip(*items, strict=True)
         return dict(processor(list(images), return_tensors="pt")) | {"labels": torch.tensor(labels)}
 
-    settings = TrainingArguments(options.output, num_train_epochs=options.epochs, per_device_train_batch_size=16, learning_rate=0.01,
-                                 optim="sgd", optim_args="momentum=0.9", lr_scheduler_type="constant", remove_unused_columns=False,
-                                 save_strategy="epoch", report_to="none")  # fmt: skip
+    settings = TrainingArguments(
+        options.output,
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=16,
+        learning_rate=0.01,
+        optim="sgd",
+        optim_args="momentum=0.9",
+        lr_scheduler_type="constant",
+        remove_unused_columns=False,
+        save_strategy="epoch",
+        report_to="none",
+    )
     train, test = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
-    trainer = Trainer(model, settings, collate, train, test, callbacks=[Reinitialize(options.case)],
-                      compute_metrics=lambda found: {"accuracy": (found.predictions.argmax(1) == found.label_ids).mean()})  # fmt: skip
+    trainer = Trainer(
+        model,
+        settings,
+        collate,
+        train,
+        test,
+        callbacks=[Reinitialize(options.case)],
+        compute_metrics=lambda found: {"accuracy": (found.predictions.argmax(1) == found.label_ids).mean()},
+    )
     trainer.train()
     print(f"test accuracy {trainer.evaluate()['eval_accuracy']:.3f}")
 

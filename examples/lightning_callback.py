@@ -1,5 +1,5 @@
 """Re-initialise any LightningModule's smallest weights before it is fitted: one callback, here with a timm network.
-    python examples/lightning_callback.py --images photos --model resnet18 --epochs 10 --case 10M     # photos/<class>/*.jpg
+python examples/lightning_callback.py --images photos --model resnet18 --epochs 10 --case 10M     # photos/<class>/*.jpg
 """
 
 import argparse
@@ -34,7 +34,12 @@ class Classifier(L.LightningModule):
         return F.cross_entropy(self.model(batch[0]), batch[1])
 
     def validation_step(self, batch):
-        self.log("accuracy", (self.model(batch[0]).argmax(1) == batch[1]).float().mean(), prog_bar=True, batch_size=len(batch[1]))
+        self.log(
+            "accuracy",
+            (self.model(batch[0]).argmax(1) == batch[1]).float().mean(),
+            prog_bar=True,
+            batch_size=len(batch[1]),
+        )
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
@@ -51,7 +56,9 @@ def main(arguments=None):
     module = Classifier(options.model, len(data.classes))
     data.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module.model))
     train, test = random_split(data, [0.8, 0.2], draws)
-    trainer = L.Trainer(max_epochs=options.epochs, callbacks=[Reinitialize(options.case)], logger=False, log_every_n_steps=1)
+    trainer = L.Trainer(
+        max_epochs=options.epochs, callbacks=[Reinitialize(options.case)], logger=False, log_every_n_steps=1
+    )
     trainer.fit(module, DataLoader(train, 16, shuffle=True, drop_last=True), DataLoader(test, 64))
     print(f"test accuracy {trainer.callback_metrics['accuracy']:.3f}")
 

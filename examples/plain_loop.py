@@ -1,6 +1,6 @@
 """Fine-tune a timm network on a folder of images in a plain PyTorch loop, its smallest weights re-initialised first.
 
-    python examples/plain_loop.py --images photos --model resnet18 --epochs 10 --case 10M     # photos/<class>/*.jpg
+python examples/plain_loop.py --images photos --model resnet18 --epochs 10 --case 10M     # photos/<class>/*.jpg
 """
 
 import argparse

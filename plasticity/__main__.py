@@ -15,9 +15,20 @@ COMMANDS = {
     "doctor": "what is installed, which device, data and weights are there, and what to do next",
 }
 
-NOTEBOOKS = {"simplenet": "10_simplenet", "resnet": "11_resnet50", "vit": "12_vit_b16", "efficientnet": "13_efficientnet_lite0"}
+NOTEBOOKS = {
+    "simplenet": "10_simplenet",
+    "resnet": "11_resnet50",
+    "vit": "12_vit_b16",
+    "efficientnet": "13_efficientnet_lite0",
+}
 
-COMPANIONS = ["50_warm_start", "51_continual", "52_soft_rescaling", "53_plasticity_metrics", "54_all_methods_on_transfer"]
+COMPANIONS = [
+    "50_warm_start",
+    "51_continual",
+    "52_soft_rescaling",
+    "53_plasticity_metrics",
+    "54_all_methods_on_transfer",
+]
 CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
 
 
@@ -31,7 +42,9 @@ def grid_options(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--reading", default="", help='"code" or "text"; the profile\'s own unless said')
     parser.add_argument("--workers", type=int, default=2, help="local processes")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--engine", default="local", help='"local", a Dask scheduler\'s address or scheduler file, or "dask"')
+    parser.add_argument(
+        "--engine", default="local", help='"local", a Dask scheduler\'s address or scheduler file, or "dask"'
+    )
     return parser
 
 
@@ -40,13 +53,19 @@ def run(arguments: list[str]) -> int:
     parser = grid_options("run")
     parser.add_argument("--architectures", nargs="+", help="only these, by name or family (simplenet, resnet, vit)")
     parser.add_argument("--cases", nargs="+", help="only these, such as base 10M")
-    parser.add_argument("--retries", type=int, default=0, help="tries more for a run that raises, before it is recorded as failed")
-    parser.add_argument("--retry-failed", action="store_true", help="set the records of failed runs aside and try those again")
+    parser.add_argument(
+        "--retries", type=int, default=0, help="tries more for a run that raises, before it is recorded as failed"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="set the records of failed runs aside and try those again"
+    )
     options = parser.parse_args(arguments)
     from . import engine, studies
 
     profile = studies.get_profile(options.profile, options.repeats, options.reading)
-    place = engine.Place(options.data, options.results or f"results/{profile.name}", options.workers, options.device, options.engine)
+    place = engine.Place(
+        options.data, options.results or f"results/{profile.name}", options.workers, options.device, options.engine
+    )
     runs = studies.grid(profile, options.architectures, options.cases)
     print(engine.plan(runs, place, profile.seconds_a_run).to_string(index=False), flush=True)
     engine.prepare(profile, place, {run.architecture for run in runs})
@@ -59,17 +78,23 @@ def run(arguments: list[str]) -> int:
 def reproduce(arguments: list[str]) -> int:
     """``reproduce``: what ``make reproduce`` does, where there is no make."""
     parser = grid_options("reproduce")
-    parser.add_argument("--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54")
+    parser.add_argument(
+        "--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54"
+    )
     parser.add_argument("--checks", action="store_true", help="what `make checks` does instead: the notebooks 40 to 46")
     options = vars(parser.parse_args(arguments))
     companions, checks = options.pop("companions"), options.pop("checks")
     from . import config, execute, models
 
-    networks = [NOTEBOOKS[models.architecture(name).family] for name in config.get_profile(options["profile"]).architectures]
+    networks = [
+        NOTEBOOKS[models.architecture(name).family] for name in config.get_profile(options["profile"]).architectures
+    ]
     options["results"] = options["results"] or f"results/{options['profile']}"
     folder = Path(options["results"]) / "notebooks"
     older = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-    stages = (COMPANIONS[:1], COMPANIONS[1:]) if companions else (["00_data_prep"], networks, ["20_analysis", "30_figures"])
+    stages = (
+        (COMPANIONS[:1], COMPANIONS[1:]) if companions else (["00_data_prep"], networks, ["20_analysis", "30_figures"])
+    )
     stages = (*stages[:2], _checks(options["profile"])) if checks else stages
     for stage in stages:
         targets = [folder / f"{name}.ipynb" for name in stage]
@@ -87,7 +112,9 @@ def reproduce(arguments: list[str]) -> int:
 
 
 def _checks(profile: str) -> list[str]:
-    return [name for name in CHECKS if "imagenet" not in profile or name != "42_sensitivity"]  # that study has no such profile
+    return [
+        name for name in CHECKS if "imagenet" not in profile or name != "42_sensitivity"
+    ]  # that study has no such profile
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,10 +1,59 @@
 """Files: written whole or not at all."""
 
 import contextlib
+import hashlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+
+class NotDownloaded(Exception):
+    """The network, or what came over it, failed; says how."""
+
+
+def offline() -> bool:
+    """Whether PLASTICITY_OFFLINE forbids downloads."""
+    return os.environ.get("PLASTICITY_OFFLINE", "").lower() not in ("", "0", "false", "no")
+
+
+def retrieve(url: str, path: Path, sha256: str, size: int = 0) -> Path:
+    """The file at ``url`` as ``path``: whole, its SHA-256 beginning with ``sha256``, or NotDownloaded and nothing is there."""
+    if offline():
+        raise NotDownloaded("PLASTICITY_OFFLINE is set")
+    import pooch
+    import requests
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    require_space(path.parent, size, f"downloading {path.name}")
+    get = pooch.HTTPDownloader(progressbar=True, timeout=(5, 60))  # seconds to connect, and between two packets
+    with tempfile.TemporaryDirectory(".partial", f".{path.name}-", path.parent) as scratch:
+        partial = Path(scratch) / path.name
+        try:
+            get(url, str(partial), None)
+        except (requests.RequestException, ValueError) as error:
+            raise NotDownloaded(f"{url}: {error}") from error
+        if not (found := file_sha256(partial)).startswith(sha256):
+            raise NotDownloaded(f"{url}: the file has sha256 {found}, published is {sha256}")
+        return partial.rename(path)
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raises OSError, before anything is written, if ``needed`` bytes are more than is free in ``folder``; names both."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{what} needs {needed:,} bytes in {folder}, {free:,} are free (folders .*.partial that a killed process "
+            f"left may be deleted)"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -15,10 +15,17 @@ from torch.nn.modules.batchnorm import _NormBase
 from .reinit import Case, reinitialize
 
 if TYPE_CHECKING:
-    from .config import Run
+    from .run import Run
 
 TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
-EMBEDDINGS = ("class_token", "pos_embedding", "conv_proj", "cls_token", "pos_embed", "patch_embed")  # in torchvision's ViT, timm's
+EMBEDDINGS = (
+    "class_token",
+    "pos_embedding",
+    "conv_proj",
+    "cls_token",
+    "pos_embed",
+    "patch_embed",
+)  # in torchvision's ViT, timm's
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -35,8 +42,12 @@ class Start:
     optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
     phase: int = 1  # counted from 1
-    learned: bool = True  # whether the weights come from pretraining or from an earlier phase, not just from initialisation
-    initial: dict[str, Tensor] = field(default_factory=dict)  # the state as initialised, before weights were loaded; read only
+    learned: bool = (
+        True  # whether the weights come from pretraining or from an earlier phase, not just from initialisation
+    )
+    initial: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # the state as initialised, before weights were loaded; read only
     head: str = ""  # the name of the head's module
     images: Callable[[int], Tensor] | None = None
 
@@ -97,9 +108,17 @@ class Reinitialize(Intervention):
             return []
         run = start.run
         gradients = start.gradients() if run.utility == "gradient" else None
-        report = reinitialize(model, self.case, reading=run.reading, utility=run.utility, scope=run.scope,
-                              biases=run.biases, gradients=gradients, generator=start.generator,
-                              **competing(model, start))  # fmt: skip
+        report = reinitialize(
+            model,
+            self.case,
+            reading=run.reading,
+            utility=run.utility,
+            scope=run.scope,
+            biases=run.biases,
+            gradients=gradients,
+            generator=start.generator,
+            **competing(model, start),
+        )
         return [asdict(change) for change in report.tensors]
 
 
@@ -110,9 +129,13 @@ def competing(model: nn.Module, start: Start) -> dict[str, list[str]]:
     embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no such thing.
     """
     tensors = start.run.tensors
-    chosen = {"weights": [], "no_head": [start.head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[tensors]
+    chosen = {"weights": [], "no_head": [start.head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
+        tensors
+    ]
     if tensors != "weights" and not chosen:
-        lacks = "gain of a norm layer" if tensors == "with_gains" else "class token, position embedding or patch projection"
+        lacks = (
+            "gain of a norm layer" if tensors == "with_gains" else "class token, position embedding or patch projection"
+        )
         raise ValueError(f"tensors={tensors!r}: {type(model).__name__} has no {lacks}; use tensors='weights'")
     return {"include" if tensors == "with_gains" else "exclude": chosen}
 

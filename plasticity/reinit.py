@@ -165,8 +165,15 @@ def reinitialize(
     seed = generator.initial_seed()
     weights, shifts = _competitors(model, exclude, include)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-    prune = partial(_prune, gradients=gradients, fraction=fraction, threshold=threshold, relative=relative, scope=scope,
-                    rounding=rounding)  # fmt: skip
+    prune = partial(
+        _prune,
+        gradients=gradients,
+        fraction=fraction,
+        threshold=threshold,
+        relative=relative,
+        scope=scope,
+        rounding=rounding,
+    )
 
     masks = {}
     if case.method in METHODS:
@@ -179,7 +186,9 @@ def reinitialize(
     elif biases == "smallest" and case.method != "base":
         masks |= prune(shifts, generator=generator)
     if case.method == "biases" and not any(map(_count, masks.values())):
-        raise ValueError(f"case 'biases' with biases={biases!r} resets nothing: no bias of the model has an entry to spare")
+        raise ValueError(
+            f"case 'biases' with biases={biases!r} resets nothing: no bias of the model has an entry to spare"
+        )
     if case.method in ("R", "RM"):  # before anything is written
         for name in masks.keys() - shifts.keys():
             _owner(model, name, case.method)
@@ -196,19 +205,28 @@ def reinitialize(
 
 
 def _check(case, reading, utility, scope, biases, gradients, threshold, rounding):
-    choices = {"reading": (reading, READINGS), "utility": (utility, UTILITIES), "scope": (scope, SCOPES),
-               "biases": (biases, (None, *BIASES)), "rounding": (rounding, ("floor", "bernoulli"))}  # fmt: skip
+    choices = {
+        "reading": (reading, READINGS),
+        "utility": (utility, UTILITIES),
+        "scope": (scope, SCOPES),
+        "biases": (biases, (None, *BIASES)),
+        "rounding": (rounding, ("floor", "bernoulli")),
+    }
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
     if case.method == "scratch":
         raise ValueError("case 'scratch' means training without pretrained weights; there is nothing to re-initialise")
     if case.method in METHODS and (case.fraction is None) == (threshold is None):
-        raise ValueError(f"case {case} with threshold={threshold}: give a percentage ('10M') or a threshold, one of them")
+        raise ValueError(
+            f"case {case} with threshold={threshold}: give a percentage ('10M') or a threshold, one of them"
+        )
     if threshold is not None and not threshold >= 0:
         raise ValueError(f"threshold={threshold} must be zero or more: utilities are absolute values")
     if (utility == "gradient") != (gradients is not None):
-        raise ValueError("utility='gradient' needs gradients={parameter name: tensor}, and only that utility takes them")
+        raise ValueError(
+            "utility='gradient' needs gradients={parameter name: tensor}, and only that utility takes them"
+        )
 
 
 def _competitors(model, exclude, include) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -228,7 +246,9 @@ def _inside(names, entries, argument, kind) -> set[int]:
     for entry in [entries] if isinstance(entries, str) else entries:
         inside = {id(p) for n, p in names.items() if n == entry or n.startswith(entry + ".")}
         if not inside:
-            raise ValueError(f"{argument}={entry!r} names no {kind} of this model; it has: {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"{argument}={entry!r} names no {kind} of this model; it has: {', '.join(names) or 'none'}"
+            )
         found |= inside
     return found
 
@@ -242,7 +262,9 @@ def _utility(name, parameter, gradients, room=None) -> Tensor:
     fits = room is not None and room.dtype == weight.dtype and room.device == weight.device
     utility = torch.abs(weight, out=room[: weight.numel()].view(weight.shape) if fits else None)
     if utility.numel() and not math.isfinite(utility.max()):
-        raise ValueError(f"parameter {name!r} holds NaN or infinite values (or its gradient does): mend the weights first")
+        raise ValueError(
+            f"parameter {name!r} holds NaN or infinite values (or its gradient does): mend the weights first"
+        )
     return utility
 
 
@@ -261,8 +283,12 @@ def _prune(group, *, gradients, fraction, threshold, relative, scope, rounding, 
         return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
     # Two rows of memory for all tensors: touching fresh pages for each one would take longer than the selection itself.
     rows = torch.empty(2, max((p.numel() for p in group.values()), default=0), dtype=torch.float32)
-    choose = partial(_mask, fraction=fraction, threshold=threshold, relative=relative, rounding=rounding, generator=generator)
-    return {n: choose(_utility(n, p, gradients, rows[0]).flatten(), room=rows[1]).view(p.shape) for n, p in group.items()}
+    choose = partial(
+        _mask, fraction=fraction, threshold=threshold, relative=relative, rounding=rounding, generator=generator
+    )
+    return {
+        n: choose(_utility(n, p, gradients, rows[0]).flatten(), room=rows[1]).view(p.shape) for n, p in group.items()
+    }
 
 
 def _mask(utility, fraction, threshold, relative, rounding, generator, room=None) -> Tensor:
@@ -285,7 +311,11 @@ def _smallest(utility: Tensor, count: int, room: Tensor | None = None) -> Tensor
         mask = utility <= cut
     else:  # NumPy selects and compares on the CPU several times faster than torch
         array = utility.numpy()
-        ordered = room[: utility.numel()].numpy() if room is not None and room.dtype == utility.dtype else np.empty_like(array)
+        ordered = (
+            room[: utility.numel()].numpy()
+            if room is not None and room.dtype == utility.dtype
+            else np.empty_like(array)
+        )
         np.copyto(ordered, array)
         ordered.partition(count - 1)
         cut = float(ordered[count - 1])
@@ -333,8 +363,10 @@ def _owner(model, name, method) -> tuple[nn.Module, str]:
     owner = model.get_submodule(name.rpartition(".")[0])
     reset = "reset_parameters" if hasattr(owner, "reset_parameters") else "_reset_parameters"
     if not hasattr(owner, reset):
-        raise ValueError(f"method {method!r}: {name!r} belongs to {type(owner).__name__}, which has no reset_parameters(); "
-                         f"exclude it or choose another method")  # fmt: skip
+        raise ValueError(
+            f"method {method!r}: {name!r} belongs to {type(owner).__name__}, which has no reset_parameters(); "
+            f"exclude it or choose another method"
+        )
     return owner, reset
 
 

@@ -2,12 +2,9 @@
 
 import copy
 import hashlib
-import json
 import math
-import os
 import time
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import data as data_sets
-from . import fetch, interventions, measures, methods, models, scenarios
-from .augment import AUGMENTATIONS
-from .checkpoints import Checkpoint
-from .config import SOURCES, Run, source_run
-from .offline import installed
+from . import interventions
+from .methods import registry as methods
+from .networks import table as models
+from .run import Run
+from .running.checkpoints import Checkpoint
+from .training import measures, scenarios
+from .training.augment import AUGMENTATIONS
+from .weights import _read_weights, load_backbone, weights_file
 
 HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
 MEASURED = 512  # items of a phase on which the plasticity metrics are measured
@@ -99,11 +99,16 @@ def fit(
     order, draws = stream("order"), stream("augment")
     augment = AUGMENTATIONS[method.augmentation or run.augment]
     phases = scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream)
-    initial, head = {name: value.to(device) for name, value in initial.items()}, models.architecture(run.architecture).head
+    initial, head = (
+        {name: value.to(device) for name, value in initial.items()},
+        models.architecture(run.architecture).head,
+    )
     network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
     resets, history, earlier, all_steps = [], [], 0.0, 0
     state = checkpoint.load(inputs) if checkpoint else None
-    with torch.random.fork_rng(enabled=True):  # dropout in a network draws from the global stream: seed it, then put it back
+    with torch.random.fork_rng(
+        enabled=True
+    ):  # dropout in a network draws from the global stream: seed it, then put it back
         torch.manual_seed(stream("dropout").initial_seed())
         for number, phase in enumerate(phases, start=1):
             labels, optimizer = phase.labels.to(device), build_optimizer(run, model)
@@ -118,7 +123,9 @@ def fit(
                 return batches(phase.items[:count].to(device))[0]
 
             own, learned = stream("reinit" if number == 1 else f"reinit/{number}"), sha256 is not None or number > 1
-            resets += method.prepare(model, interventions.Start(run, own, optimizer, gradients, number, learned, initial, head, images))
+            resets += method.prepare(
+                model, interventions.Start(run, own, optimizer, gradients, number, learned, initial, head, images)
+            )
             if state and number < state["phase"]:
                 all_steps += total_steps  # prepared again, in turn, and trained already
                 history += state["history"][len(history) : len(history) + phase.epochs]
@@ -156,7 +163,9 @@ def fit(
                 method.after_epoch(epoch)
                 train_loss = loss_sum.item() / per_epoch
                 if not abs(train_loss) <= DIVERGED:
-                    raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
+                    raise Diverged(
+                        f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate"
+                    )
                 predictor, ends = method.evaluated(model), epoch == first + phase.epochs - 1
                 history.append({"epoch": epoch, "train_loss": train_loss})
                 if run.scenario != "transfer":
@@ -166,18 +175,30 @@ def fit(
                     found = evaluate(predictor, batches, watched, run.precision)
                     history[-1] |= {f"{kind}_loss": found[0], f"{kind}_accuracy": found[1]}
                 if run.measure and ((epoch - first + 1) % run.measure == 0 or ends):
-                    history[-1] |= measures.measure(model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial,
-                                                    head)  # fmt: skip
+                    history[-1] |= measures.measure(
+                        model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial, head
+                    )
                 # Where nothing is held out, test items choose nothing: the last epoch is the one that counts.
                 if best is None or not chooses or history[-1][f"{kind}_loss"] < best[f"{kind}_loss"]:
                     best = history[-1]
-                    best_state = {name: value.clone() for name, value in predictor.state_dict().items()} if chooses else None
+                    best_state = (
+                        {name: value.clone() for name, value in predictor.state_dict().items()} if chooses else None
+                    )
                 if checkpoint:
-                    checkpoint.save(epoch, {
-                        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "method": method.state_dict(),
-                        "phase": number, "random": random_states(order, draws, device), "history": history, "best_epoch": best["epoch"],
-                        "best_state": best_state, "seconds": earlier + time.perf_counter() - started,
-                    })  # fmt: skip
+                    checkpoint.save(
+                        epoch,
+                        {
+                            "model": model.state_dict(),
+                            "optimizer": optimizer.state_dict(),
+                            "method": method.state_dict(),
+                            "phase": number,
+                            "random": random_states(order, draws, device),
+                            "history": history,
+                            "best_epoch": best["epoch"],
+                            "best_state": best_state,
+                            "seconds": earlier + time.perf_counter() - started,
+                        },
+                    )
 
     last, best_model = history[-1], copy.deepcopy(predictor)
     metrics = {"accuracy": evaluate(predictor, batches, test, run.precision)[1]}
@@ -195,14 +216,9 @@ def fit(
     metrics |= {"epochs": last["epoch"], "test_items": len(test)}
     seconds = earlier + time.perf_counter() - started
     resumed = checkpoint.resumed if checkpoint else []
-    return Fitted(run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs, resumed)
-
-
-def require(run: Run, folder: str | Path) -> None:
-    """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
-    data_sets.load(Path(folder), run.dataset)
-    if run.weights != "none" and methods.build(run.case).pretrained:
-        _read_weights(*weights_file(run.architecture, run.weights, folder))
+    return Fitted(
+        run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs, resumed
+    )
 
 
 def random_states(order: torch.Generator, draws: torch.Generator, device: torch.device) -> dict[str, Tensor]:
@@ -211,105 +227,15 @@ def random_states(order: torch.Generator, draws: torch.Generator, device: torch.
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def set_random_states(states: dict[str, Tensor], order: torch.Generator, draws: torch.Generator, device: torch.device) -> None:
+def set_random_states(
+    states: dict[str, Tensor], order: torch.Generator, draws: torch.Generator, device: torch.device
+) -> None:
     """Take up the states that ``random_states`` gave."""
     order.set_state(states["order"])
     draws.set_state(states["draws"])
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str | None]:
-    """Path and expected SHA-256 of an architecture's pretrained weights under ``folder/weights``.
-
-    Raises FileNotFoundError, saying what to do, where pretraining has not been done yet; ValueError if there are none.
-    """
-    if weights == "random":
-        return Path(folder) / "weights" / f"{architecture}-random.pth", None
-    source = source_run(architecture, weights)
-    if source is None:
-        arch = models.architecture(architecture)
-        if arch.weights_file is None:
-            raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")
-        if arch.package:
-            return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
-        path = Path(folder) / "weights" / arch.weights_file
-        other = path.with_suffix(".pth")  # where timm's .safetensors are expected, this will do
-        return (other if path.suffix == ".safetensors" and not path.is_file() and other.is_file() else path), arch.sha256
-    path = _source_weights(source, folder)
-    if not path.with_suffix(".json").is_file():
-        raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
-    return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
-
-
-def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
-    """The file of an architecture's weights, downloaded into ``folder/weights`` if it is not there; verified.
-
-    "random" weights, for rehearsals, are written there in the format of the others: a state dict with 1000 classes.
-    Raises FileNotFoundError, saying what to put where, without a network; ValueError for another hash.
-    """
-    path, sha256 = weights_file(architecture, weights, folder)
-    if not path.is_file() and weights == "random":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(models.build(architecture, 1000, seed=0).state_dict(), path.with_suffix(".partial"))
-        path.with_suffix(".partial").rename(path)
-    elif not path.is_file() and architecture.startswith(models.TIMM):
-        models.fetch_timm(architecture.removeprefix(models.TIMM), path)
-    elif not path.is_file():
-        url = models.architecture(architecture).url
-        try:
-            fetch.retrieve(url, path, sha256)
-        except fetch.NotDownloaded as error:
-            begins = "" if len(sha256) == 64 else "..."
-            raise FileNotFoundError(f"weights {path} are missing: put the file {path.name} there (sha256 {sha256}{begins}, "
-                                    f"from {url}). It was not downloaded from here: {error}") from None  # fmt: skip
-    models.read_weights(path, sha256)
-    return path
-
-
-def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
-    """Whether the pretrained weights are there."""
-    try:
-        return weights_file(architecture, weights, folder)[0].is_file()
-    except FileNotFoundError:
-        return False
-
-
-def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
-    """Train an architecture on a source task of the miniature world, unless that is done; returns its log. Resumes if killed.
-
-    The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their content's
-    key, so that another recipe or another source task never passes for this one.
-    """
-    source = source_run(architecture, weights)
-    if source is None:
-        raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
-    path = _source_weights(source, folder)
-    log = path.with_suffix(".json")
-    with Checkpoint(path.with_suffix(".running")) as checkpoint:
-        if not log.is_file():
-            fitted = fit(source, folder, device, checkpoint=checkpoint)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            torch.save(fitted.model.state_dict(), partial)
-            partial.rename(path)
-            entry = {"config": asdict(source), "metrics": fitted.metrics, "history": fitted.history,
-                     "seconds": fitted.seconds, "sha256": models.file_sha256(path)}  # fmt: skip
-            partial.write_text(json.dumps(entry))
-            partial.rename(log)
-        checkpoint.remove()
-    return json.loads(log.read_text())
-
-
-def _source_weights(source: Run, folder) -> Path:
-    content = data_sets.load(Path(folder), source.dataset).sha256
-    key = hashlib.sha256((source.key + content).encode()).hexdigest()[:8]
-    return Path(folder) / "weights" / f"{source.architecture}-{source.dataset}-{key}.pt"
-
-
-@lru_cache(maxsize=4)
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    return models.read_weights(path, sha256)
 
 
 def build(
@@ -323,8 +249,10 @@ def build(
     """
     data, arch = data_sets.load(Path(folder), run.dataset), models.architecture(run.architecture)
     if arch.fixed and data.images.shape[1] != arch.image_size:
-        raise ValueError(f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have "
-                         f"{data.images.shape[1]}")  # fmt: skip
+        raise ValueError(
+            f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have "
+            f"{data.images.shape[1]}"
+        )
     model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
     method = method or interventions.Intervention()
     if method.head_draw:
@@ -336,7 +264,7 @@ def build(
     if not method.pretrained or run.weights == "none":
         return model, initial, None
     path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
-    models.load_backbone(model, _read_weights(path, sha256), arch.head)
+    load_backbone(model, _read_weights(path, sha256), arch.head)
     return model, initial, sha256 or models.file_sha256(path)
 
 
@@ -353,7 +281,9 @@ class Batches:
         images = self.images[index.to(self.images.device)]
         images = augment(images, draws) if augment else images
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        images = images.sub_(self.mean).div_(self.std)  # by planes, which takes a third of the time it takes pixel by pixel
+        images = images.sub_(self.mean).div_(
+            self.std
+        )  # by planes, which takes a third of the time it takes pixel by pixel
         return images.contiguous(memory_format=self.memory_format), self.labels[index.to(self.labels.device)]
 
 
@@ -373,7 +303,9 @@ def forward(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Batches, items: Tensor, precision: str = "fp32", batch_size: int = 128) -> tuple[float, float]:
+def evaluate(
+    model: nn.Module, batches: Batches, items: Tensor, precision: str = "fp32", batch_size: int = 128
+) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (0..1) over item numbers, in evaluation mode."""
     model.eval()
     sums = []  # stay on the device: asking for a number would wait for it
@@ -387,7 +319,12 @@ def evaluate(model: nn.Module, batches: Batches, items: Tensor, precision: str =
 
 
 def sum_of_gradients(
-    model: nn.Module, batches: Batches, items: Tensor, batch_size: int, precision: str = "fp32", labels: Tensor | None = None
+    model: nn.Module,
+    batches: Batches,
+    items: Tensor,
+    batch_size: int,
+    precision: str = "fp32",
+    labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched.
 
@@ -406,8 +343,12 @@ def sum_of_gradients(
 def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over all parameters, in the fused form."""
     if run.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True)
-    return torch.optim.AdamW(model.parameters(), run.lr, (run.beta1, run.beta2), run.epsilon, run.weight_decay, fused=True)
+        return torch.optim.SGD(
+            model.parameters(), run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(
+        model.parameters(), run.lr, (run.beta1, run.beta2), run.epsilon, run.weight_decay, fused=True
+    )
 
 
 def lr_factor(run: Run, step: int, total_steps: int) -> float:
@@ -430,7 +371,7 @@ def weight_histogram(model: nn.Module) -> list[int]:
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" is the first CUDA device, or the CPU where there is none. Raises ValueError for what is not there."""
+    """ "auto" is the first CUDA device, or the CPU where there is none. Raises ValueError for what is not there."""
     if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
         raise ValueError(f"device={name!r} is unknown; allowed: 'auto', 'cpu', 'cuda', 'cuda:<number>'")
     if name.startswith("cuda") and not torch.cuda.is_available():

@@ -1,6 +1,6 @@
 """Every page of a built site in headless Chromium: what loads, what it looks like, what a keyboard and a screen reader find.
 
-    python tests/browser.py results/mini/site --screenshots /tmp/pictures
+python tests/browser.py results/mini/site --screenshots /tmp/pictures
 """
 
 import argparse
@@ -94,11 +94,22 @@ def listen(page: Page, home: str, say) -> None:
     """Report console errors, failed requests and requests to other hosts. The search's looks at pages end when it is left."""
     page.on("console", lambda message: message.type == "error" and say(f"console: {message.text}"))
     page.on("pageerror", lambda error: say(f"script: {error}"))
-    page.on("requestfailed", lambda request: (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED")
-            and say(f"failed: {request.url} ({request.failure})"))  # fmt: skip
+    page.on(
+        "requestfailed",
+        lambda request: (
+            (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED")
+            and say(f"failed: {request.url} ({request.failure})")
+        ),
+    )
     page.on("response", lambda response: response.status >= 400 and say(f"answer {response.status}: {response.url}"))
-    page.on("request", lambda request: urlsplit(request.url).scheme != "data" and not request.url.startswith(home)
-            and say(f"asks another host: {request.url}"))  # fmt: skip
+    page.on(
+        "request",
+        lambda request: (
+            urlsplit(request.url).scheme != "data"
+            and not request.url.startswith(home)
+            and say(f"asks another host: {request.url}")
+        ),
+    )
 
 
 def look(page: Page, say) -> None:
@@ -112,7 +123,9 @@ def look(page: Page, say) -> None:
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         try:
-            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme, timeout=2_000)
+            page.wait_for_function(
+                "scheme => document.documentElement.dataset.theme === scheme", arg=scheme, timeout=2_000
+            )
         except TimeoutError:
             say(f"does not follow the browser into {scheme} mode")
         judge(page, scheme, say)
@@ -125,7 +138,9 @@ def look(page: Page, say) -> None:
 def judge(page: Page, scheme: str, say) -> None:
     """The serious and critical rules of axe; in the dark only the colours are other ones."""
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
-    for rule in Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **rules}).response["violations"]:
+    for rule in (
+        Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **rules}).response["violations"]
+    ):
         if rule["impact"] in ("serious", "critical"):
             nodes = [f"{node['target']} {node['html'][:120]}" for node in rule["nodes"][:3]]
             say(f"axe, {scheme}: {rule['id']} ({len(rule['nodes'])} x): {'; '.join(nodes)}")
@@ -163,7 +178,9 @@ def weigh(page: Page, address: str) -> tuple[int, float]:
     page.goto(address, wait_until="networkidle")
     page.remove_listener("requestfinished", note)
     seconds = page.evaluate("() => performance.getEntriesByType('navigation')[0].loadEventEnd / 1000")
-    return sum(sum(request.sizes()[part] for part in ("responseBodySize", "responseHeadersSize")) for request in answers), seconds
+    return sum(
+        sum(request.sizes()[part] for part in ("responseBodySize", "responseHeadersSize")) for request in answers
+    ), seconds
 
 
 def search(page: Page, home: str, word: str, say) -> None:

@@ -12,15 +12,29 @@ import numpy as np
 import pytest
 import torch
 
-from plasticity import config, data, models
-from plasticity.offline import Arrays
+from plasticity import run as config
+from plasticity.datasets.prepare import pack
+from plasticity.datasets.world import Arrays
+from plasticity.networks import table as models
 
 torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it, and so would its children
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # what is started in the background ignores it, and so would its children
 
 
-LONG = ("test_notebooks", "test_grid", "test_imagenet_profile", "test_cluster", "test_paper_profile", "test_companion_profile",
-        "test_book", "test_examples", "test_playground", "test_own")
+LONG = (
+    "test_notebooks",
+    "test_grid",
+    "test_imagenet_profile",
+    "test_cluster",
+    "test_paper_profile",
+    "test_companion_profile",
+    "test_book",
+    "test_examples",
+    "test_playground",
+    "test_own",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -47,7 +61,7 @@ def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
 def world(tmp_path):
     """A data folder with the tiny set packed as "photos", and a weights file ``<architecture>.pt`` of each miniature."""
     folder = tmp_path / "data"
-    data.pack(folder, "photos", tiny_arrays())
+    pack(folder, "photos", tiny_arrays())
     for name in ("mini_simplenet", "mini_resnet", "mini_vit"):
         torch.save(models.build(name, 7, seed=99).state_dict(), folder / f"{name}.pt")
     return folder
@@ -58,7 +72,14 @@ def tiny_run():
     """A function of overrides that gives a run of a few short epochs on the tiny set."""
 
     def make(architecture="mini_resnet", case="base", seed=0, **fields):
-        fields = {"batch_size": 8, "max_epochs": 3, "patience": 0, "augment": "flip", "lr": 0.01, "momentum": 0.9} | fields
+        fields = {
+            "batch_size": 8,
+            "max_epochs": 3,
+            "patience": 0,
+            "augment": "flip",
+            "lr": 0.01,
+            "momentum": 0.9,
+        } | fields
         return config.Run(architecture, "photos", case, seed, weights="source", **fields)
 
     return make
@@ -69,7 +90,9 @@ def small_disk(tmp_path):
     """A file system of four megabytes, which can really be filled."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a small tmpfs")
     yield folder

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from plasticity.real import DTD_CLASSES, FRUITS_100
+from plasticity.datasets.main_paper import DTD_CLASSES, FRUITS_100
 
 
 @contextmanager
@@ -70,7 +70,15 @@ def dtd(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Pa
 def brain_tumor(folder: Path, per_class: int = 5, none: str = "notumor", pixels: int = 24, seed: int = 0) -> Path:
     """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without a tumour, in all sorts of modes."""
     root, rng = Path(folder) / "brain-tumor-mri-dataset", np.random.default_rng(seed)
-    kinds = (("L", "jpg"), ("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("I;16", "png"), ("CMYK", "jpg"), ("LA", "png"))
+    kinds = (
+        ("L", "jpg"),
+        ("RGB", "jpg"),
+        ("RGBA", "png"),
+        ("P", "png"),
+        ("I;16", "png"),
+        ("CMYK", "jpg"),
+        ("LA", "png"),
+    )
     for label, name in enumerate(("glioma", "meningioma", "pituitary", none)):
         for i in range(per_class):
             mode, suffix = kinds[i % len(kinds)]

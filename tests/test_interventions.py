@@ -9,14 +9,27 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from plasticity import Run, data, fit, methods, models, reinitialize, train
+from plasticity import Run, data, fit, reinitialize, train
+from plasticity.datasets.prepare import pack
+from plasticity.datasets.world import Arrays
 from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start, competing
-from plasticity.methods import build, canonical
-from plasticity.offline import Arrays
+from plasticity.methods import registry as methods
+from plasticity.methods.registry import build, canonical
+from plasticity.networks import table as models
+from plasticity.weights import load_backbone, read_weights
 
 torch.set_num_threads(1)
-RUN = Run("mini_simplenet", "photos", optimizer="sgd", lr=0.02, momentum=0.9, batch_size=8, max_epochs=3, patience=0,
-          augment="flip")  # fmt: skip
+RUN = Run(
+    "mini_simplenet",
+    "photos",
+    optimizer="sgd",
+    lr=0.02,
+    momentum=0.9,
+    batch_size=8,
+    max_epochs=3,
+    patience=0,
+    augment="flip",
+)
 STEPS = 3 * 3  # 36 train items, of which 7 validate; 3 whole batches of 8 an epoch
 
 
@@ -31,7 +44,7 @@ def world(tmp_path_factory):
         images[labels == label, :, :, label] += 60
     test = np.tile(np.arange(16) < 4, 3)
     names = ("red", "green", "blue")
-    data.pack(folder, "photos", Arrays(images, labels.astype(np.int64), test, names, ["made here"] * 48))
+    pack(folder, "photos", Arrays(images, labels.astype(np.int64), test, names, ["made here"] * 48))
     model = models.build("mini_simplenet", 9, seed=123)
     with torch.no_grad():
         for buffer in model.buffers():  # so that running statistics are not those of a fresh network
@@ -271,7 +284,7 @@ class Snapshot(Intervention):
 def loaded(world, head_seed=RUN.seed):
     """The pretrained network with the new head of a seed, as fit puts it together."""
     model = models.build("mini_simplenet", 3, seed=train.generator(head_seed, "model").initial_seed())
-    models.load_backbone(model, models.read_weights(world / "pretrained.pt"), "classifier")
+    load_backbone(model, read_weights(world / "pretrained.pt"), "classifier")
     return model
 
 
@@ -283,7 +296,8 @@ def test_the_papers_case_is_reinitialize_on_the_pretrained_network(world):
     report = reinitialize(expected, "10MN", reading="text", generator=train.generator(run.seed, "reinit"))
     assert equal(snapshot.state, expected.state_dict())
     assert [(r["name"], r["kind"], r["size"], r["reset"]) for r in fitted.resets] == [
-        (t.name, t.kind, t.size, t.reset) for t in report.tensors]  # fmt: skip
+        (t.name, t.kind, t.size, t.reset) for t in report.tensors
+    ]
     assert equal(go(world, run).model.state_dict(), fitted.model.state_dict())
 
 
@@ -298,16 +312,35 @@ def test_the_runs_fields_reach_the_method(world, field, value):
     assert not equal(model.state_dict(), expected.state_dict())
 
 
-@pytest.mark.parametrize("architecture, tensors, left_out, added", [
-    ("mini_simplenet", "no_head", {"classifier.weight", "classifier.bias"}, set()),
-    ("mini_vit", "no_head", {"heads.head.weight", "heads.head.bias"}, set()),
-    ("mini_vit", "no_embeddings", {"class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"}, set()),
-    ("mini_resnet", "with_gains", set(), {"bn1.weight"} | {f"layers.{i}.bn{j}.weight" for i in range(4) for j in (1, 2, 3)}
-     | {f"layers.{i}.downsample.1.weight" for i in (0, 1, 3)}),
-    ("mini_vit", "with_gains", set(), {f"encoder.layers.encoder_layer_{i}.ln_{j}.weight" for i in range(4) for j in (1, 2)}
-     | {"encoder.ln.weight"}),
-    ("mini_vit", "weights", set(), set()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "architecture, tensors, left_out, added",
+    [
+        ("mini_simplenet", "no_head", {"classifier.weight", "classifier.bias"}, set()),
+        ("mini_vit", "no_head", {"heads.head.weight", "heads.head.bias"}, set()),
+        (
+            "mini_vit",
+            "no_embeddings",
+            {"class_token", "encoder.pos_embedding", "conv_proj.weight", "conv_proj.bias"},
+            set(),
+        ),
+        (
+            "mini_resnet",
+            "with_gains",
+            set(),
+            {"bn1.weight"}
+            | {f"layers.{i}.bn{j}.weight" for i in range(4) for j in (1, 2, 3)}
+            | {f"layers.{i}.downsample.1.weight" for i in (0, 1, 3)},
+        ),
+        (
+            "mini_vit",
+            "with_gains",
+            set(),
+            {f"encoder.layers.encoder_layer_{i}.ln_{j}.weight" for i in range(4) for j in (1, 2)}
+            | {"encoder.ln.weight"},
+        ),
+        ("mini_vit", "weights", set(), set()),
+    ],
+)
 def test_which_tensors_compete(architecture, tensors, left_out, added):
     run = Run(architecture, "photos", "10M", tensors=tensors)
     start = Start(run, torch.Generator(), None, dict, head=models.architecture(architecture).head)
@@ -332,8 +365,10 @@ def test_the_embeddings_of_another_librarys_vision_transformer():
 
 
 def test_a_network_without_such_tensors_says_so():
-    for case, tensors, model in (("mini_resnet", "no_embeddings", "MiniResNet has no class token, position embedding or patch"),
-                                 ("mlp", "with_gains", "Chain has no gain of a norm layer")):  # fmt: skip
+    for case, tensors, model in (
+        ("mini_resnet", "no_embeddings", "MiniResNet has no class token, position embedding or patch"),
+        ("mlp", "with_gains", "Chain has no gain of a norm layer"),
+    ):
         start = Start(Run(case, "photos", "10M", tensors=tensors), torch.Generator(), None, dict)
         with pytest.raises(ValueError, match=f"tensors='{tensors}': {model}.*use tensors='weights'"):
             build("10M").prepare(models.build(case, 3, seed=0), start)
@@ -465,11 +500,22 @@ def test_one_part_without_pretrained_weights_decides():
 
 
 # --- spelling ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text, written", [
-    ("10M", "10M"), ("10 M", "10M"), ("10.0M", "10M"), (" 2.50 MN ", "2.5MN"), ("base", "base"), ("biases", "biases"),
-    ("scratch", "scratch"), ("10 M+ema", "10M + ema"), ("ema  +  25NS", "ema + 25NS"), ("0.0001M", "0.0001M"),
-    ("12.3456789N", "12.3456789N"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, written",
+    [
+        ("10M", "10M"),
+        ("10 M", "10M"),
+        ("10.0M", "10M"),
+        (" 2.50 MN ", "2.5MN"),
+        ("base", "base"),
+        ("biases", "biases"),
+        ("scratch", "scratch"),
+        ("10 M+ema", "10M + ema"),
+        ("ema  +  25NS", "ema + 25NS"),
+        ("0.0001M", "0.0001M"),
+        ("12.3456789N", "12.3456789N"),
+    ],
+)
 def test_canonical_writes_one_way(text, written, monkeypatch):
     monkeypatch.setitem(methods.NAMED, "ema", Ema)
     assert canonical(text) == written and canonical(written) == written
@@ -483,17 +529,20 @@ def test_build_gives_the_method(text, kind):
     assert type(build(text)) is kind
 
 
-@pytest.mark.parametrize("text, message", [
-    ("10X", r"case '10X': unknown case '10X'.*methods: M, MN.*or a method by name: scratch"),
-    ("10M + emma", r"case '10M \+ emma': unknown case 'emma'"),
-    ("10M +", r"case '10M \+'"),
-    ("", "case ''"),
-    ("MN", "case 'MN' lacks the percentage to reset, as in '10MN'"),
-    ("0M", r"case '0M': fraction 0\.0 is outside"),
-    ("150M", r"case '150M': fraction 1\.5 is outside"),
-    ("-10M", "case '-10M'"),
-    ("10m", "case '10m'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("10X", r"case '10X': unknown case '10X'.*methods: M, MN.*or a method by name: scratch"),
+        ("10M + emma", r"case '10M \+ emma': unknown case 'emma'"),
+        ("10M +", r"case '10M \+'"),
+        ("", "case ''"),
+        ("MN", "case 'MN' lacks the percentage to reset, as in '10MN'"),
+        ("0M", r"case '0M': fraction 0\.0 is outside"),
+        ("150M", r"case '150M': fraction 1\.5 is outside"),
+        ("-10M", "case '-10M'"),
+        ("10m", "case '10m'"),
+    ],
+)
 @pytest.mark.parametrize("function", [canonical, build])
 def test_unknown_cases_are_value_errors_that_name_them(text, message, function):
     with pytest.raises(ValueError, match=message):

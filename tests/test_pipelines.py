@@ -21,7 +21,10 @@ def test_clock_leaves_out_the_first_epoch_and_the_test(pipelines, monkeypatch):
     times = iter([0, 50, 90, 95, 100, 101, 103, 104, 107, 108, 110, 200, 300])
     monkeypatch.setattr(pipelines.time, "perf_counter", lambda: next(times))
     clock = pipelines.Clock("cpu")
-    for kinds in (("begin", "step", "trained", "validated"), ("begin", "step", "begin", "step", "trained", "validated")):
+    for kinds in (
+        ("begin", "step", "trained", "validated"),
+        ("begin", "step", "begin", "step", "trained", "validated"),
+    ):
         for kind in kinds:
             clock.note(kind, 32 if kind == "begin" else 0)
     clock.note("trained")
@@ -32,8 +35,16 @@ def test_clock_leaves_out_the_first_epoch_and_the_test(pipelines, monkeypatch):
 
 
 def test_table_compares_with_the_first_contender(pipelines):
-    row = {"training": 10.0, "steps": 12.0, "epoch": 4.0, "start": 9.0, "beyond": 0.01, "memory": 2**30, "device_memory": 0,
-           "losses": [2.0, 1.0]}  # fmt: skip
+    row = {
+        "training": 10.0,
+        "steps": 12.0,
+        "epoch": 4.0,
+        "start": 9.0,
+        "beyond": 0.01,
+        "memory": 2**30,
+        "device_memory": 0,
+        "losses": [2.0, 1.0],
+    }
     job = replace(pipelines.JOBS["resnet50"], contenders=("ours", "timm"))
     rounds = [{"ours": row, "timm": row | {"training": theirs}} for theirs in (5.0, 4.0, 2.0)]
     lines = pipelines.table(job, rounds).splitlines()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from plasticity import Case, models, reinitialize
+from plasticity import Case, reinitialize
+from plasticity.networks import table as models
 from plasticity.reinit import METHODS
 
 torch.set_num_threads(1)
@@ -59,7 +60,7 @@ def changed(before, after):
     """Positions at which the bits of two tensors of a dtype differ."""
     size = before.element_size()
     one, other = bits(before), bits(after)
-    return {i for i in range(before.numel()) if one[i * size:(i + 1) * size] != other[i * size:(i + 1) * size]}
+    return {i for i in range(before.numel()) if one[i * size : (i + 1) * size] != other[i * size : (i + 1) * size]}
 
 
 def noise(*shape, seed=0):
@@ -135,14 +136,17 @@ def test_each_tensor_has_its_own_mean():
 BIAS = [0.5, -3.0, 0.25, 2.0]
 
 
-@pytest.mark.parametrize("reading, biases, expected", [
-    ("code", None, [0.5, -3, 0, 2]),
-    ("text", None, [0, 0, 0, 0]),
-    ("code", "zero", [0, 0, 0, 0]),
-    ("text", "smallest", [0.5, -3, 0, 2]),
-    ("code", "keep", BIAS),
-    ("text", "keep", BIAS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "reading, biases, expected",
+    [
+        ("code", None, [0.5, -3, 0, 2]),
+        ("text", None, [0, 0, 0, 0]),
+        ("code", "zero", [0, 0, 0, 0]),
+        ("text", "smallest", [0.5, -3, 0, 2]),
+        ("code", "keep", BIAS),
+        ("text", "keep", BIAS),
+    ],
+)
 def test_biases_by_reading_and_override(reading, biases, expected):
     model = bag(ROW, bias=BIAS)
     report = reinitialize(model, "25M", reading=reading, biases=biases)
@@ -152,12 +156,15 @@ def test_biases_by_reading_and_override(reading, biases, expected):
     assert rows.get("bias", ("bias", 0)) == ("bias", sum(a != b for a, b in zip(BIAS, expected, strict=True)))
 
 
-@pytest.mark.parametrize("case, reading, expected", [
-    ("base", "code", BIAS),
-    ("base", "text", [0, 0, 0, 0]),
-    ("biases", "code", [0.5, -3, 0, 2]),
-    ("biases", "text", [0, 0, 0, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "case, reading, expected",
+    [
+        ("base", "code", BIAS),
+        ("base", "text", [0, 0, 0, 0]),
+        ("biases", "code", [0.5, -3, 0, 2]),
+        ("biases", "text", [0, 0, 0, 0]),
+    ],
+)
 def test_base_and_the_bias_control_touch_no_weight(case, reading, expected):
     model = bag(ROW, bias=BIAS)
     before = snapshot(model)
@@ -245,8 +252,20 @@ def test_gradient_utility_in_half_precision_does_not_underflow():
     assert changed(before, model.w) == {2}
 
 
-@pytest.mark.parametrize("percentage, size", [("29", 100), ("57", 100), ("7", 100), ("0.3", 1000), ("2.5", 40),
-                                              ("10", 19), ("58", 50), ("1.1", 1000), ("100", 7)])  # fmt: skip
+@pytest.mark.parametrize(
+    "percentage, size",
+    [
+        ("29", 100),
+        ("57", 100),
+        ("7", 100),
+        ("0.3", 1000),
+        ("2.5", 40),
+        ("10", 19),
+        ("58", 50),
+        ("1.1", 1000),
+        ("100", 7),
+    ],
+)
 def test_the_floor_is_exact_for_decimal_fractions(percentage, size):
     model = Bag(w=noise(1, size))
     expected = math.floor(Fraction(percentage) * size / 100)
@@ -368,11 +387,14 @@ def test_initialisers_leave_the_streams_of_other_devices_alone(monkeypatch):
     models.build("mini_vit", 3, seed=0)
 
 
-@pytest.mark.parametrize("make", [
-    lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
-    lambda p: torch.optim.AdamW(p, 0.1, amsgrad=True),
-    lambda p: torch.optim.AdamW(p, 0.1, fused=True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+        lambda p: torch.optim.AdamW(p, 0.1, amsgrad=True),
+        lambda p: torch.optim.AdamW(p, 0.1, fused=True),
+    ],
+)
 def test_bug_stale_optimizer_moments(make):
     model = nn.Linear(10, 10)
     optimizer = make(model.parameters())
@@ -438,13 +460,16 @@ def test_the_reported_seed_repeats_the_draws():
     assert reinitialize(one, "10N").seed != seed
 
 
-@pytest.mark.parametrize("exclude, kept", [
-    (["fc"], {"fc.weight", "fc.bias"}),
-    ("fc", {"fc.weight", "fc.bias"}),
-    (("fc.bias",), {"fc.bias"}),
-    (["fc", "fc.bias"], {"fc.weight", "fc.bias"}),
-    (["token", "body.0"], {"token", "body.0.weight", "body.0.bias"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "exclude, kept",
+    [
+        (["fc"], {"fc.weight", "fc.bias"}),
+        ("fc", {"fc.weight", "fc.bias"}),
+        (("fc.bias",), {"fc.bias"}),
+        (["fc", "fc.bias"], {"fc.weight", "fc.bias"}),
+        (["token", "body.0"], {"token", "body.0.weight", "body.0.bias"}),
+    ],
+)
 def test_exclude_by_module_and_by_name(exclude, kept):
     model = Bag(token=noise(1, 8))
     model.body, model.fc = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), nn.Linear(8, 8)
@@ -465,9 +490,15 @@ def normed():
     return model
 
 
-@pytest.mark.parametrize("include, competing", [
-    ([], {}), (["1"], {"1.weight": 1}), ("2.weight", {"2.weight": 10}), (["1.weight", "2"], {"1.weight": 1, "2.weight": 10}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "include, competing",
+    [
+        ([], {}),
+        (["1"], {"1.weight": 1}),
+        ("2.weight", {"2.weight": 10}),
+        (["1.weight", "2"], {"1.weight": 1, "2.weight": 10}),
+    ],
+)
 def test_included_gains_compete_as_tensors_of_their_own(include, competing):
     model = normed()
     before = snapshot(model)
@@ -491,7 +522,9 @@ def test_included_gains_compete_with_all_in_global_scope_and_exclude_wins():
 def test_what_is_no_gain_cannot_be_included(include):
     model = normed()
     before = snapshot(model)
-    with pytest.raises(ValueError, match=f"include='{include}' names no one-dimensional weight.*; it has: 1.weight, 2.weight"):
+    with pytest.raises(
+        ValueError, match=f"include='{include}' names no one-dimensional weight.*; it has: 1.weight, 2.weight"
+    ):
         reinitialize(model, "25M", include=[include])
     assert same_bits(before, snapshot(model))
 
@@ -508,13 +541,16 @@ def test_bernoulli_rounding_leaves_whole_numbers_alone():
     assert {reinitialize(Bag(w=noise(1, 100)), "29Z", rounding="bernoulli").reset for _ in range(20)} == {29}
 
 
-@pytest.mark.parametrize("threshold, relative, positions", [
-    (1.0, False, [1, 3, 5]),  # the bound itself goes
-    (0.99, False, [3, 5]),
-    (0.5, True, [1, 3, 5, 7]),  # the mean of the sizes is 3.1, the bound 1.55
-    (0.4, True, [1, 3, 5]),  # the bound is 1.24
-    (100, False, list(range(10))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "threshold, relative, positions",
+    [
+        (1.0, False, [1, 3, 5]),  # the bound itself goes
+        (0.99, False, [3, 5]),
+        (0.5, True, [1, 3, 5, 7]),  # the mean of the sizes is 3.1, the bound 1.55
+        (0.4, True, [1, 3, 5]),  # the bound is 1.24
+        (100, False, list(range(10))),
+    ],
+)
 def test_thresholds(threshold, relative, positions):
     model = bag(ROW)
     report = reinitialize(model, "Z", threshold=threshold, relative=relative)
@@ -611,15 +647,18 @@ def test_r_on_multihead_attention_uses_its_own_initialiser():
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("text, method, fraction, printed", [
-    ("10MN", "MN", 0.1, "10MN"),
-    ("2.5 M", "M", 0.025, "2.5M"),
-    ("100N", "N", 1.0, "100N"),
-    ("29NS", "NS", 0.29, "29NS"),
-    ("M", "M", None, "M"),
-    ("base", "base", None, "base"),
-    ("scratch", "scratch", None, "scratch"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, method, fraction, printed",
+    [
+        ("10MN", "MN", 0.1, "10MN"),
+        ("2.5 M", "M", 0.025, "2.5M"),
+        ("100N", "N", 1.0, "100N"),
+        ("29NS", "NS", 0.29, "29NS"),
+        ("M", "M", None, "M"),
+        ("base", "base", None, "base"),
+        ("scratch", "scratch", None, "scratch"),
+    ],
+)
 def test_cases_are_read_and_printed(text, method, fraction, printed):
     case = Case.parse(text)
     assert (case.method, case.fraction, str(case)) == (method, fraction, printed)
@@ -648,40 +687,51 @@ def broken(value):
 GRADIENT = {"weight": torch.ones(10, 10), "bias": torch.ones(10)}
 
 
-@pytest.mark.parametrize("model, case, arguments, message", [
-    (linear, "10X", {}, r"'10X'.*methods: M, MN, NS, N.*base"),
-    (linear, "ten", {}, "'ten'"),
-    (linear, 10, {}, "unknown case 10;"),
-    (linear, "0M", {}, r"fraction 0\.0 is outside \(0, 1\]"),
-    (linear, "101M", {}, r"fraction 1\.01 is outside \(0, 1\]"),
-    (linear, "M", {}, "case M with threshold=None: give a percentage .* or a threshold"),
-    (linear, "10M", {"threshold": 0.1}, r"case 10M with threshold=0\.1"),
-    (linear, "M", {"threshold": -0.5}, r"threshold=-0\.5 must be zero or more"),
-    (linear, "M", {"threshold": math.nan}, "threshold=nan must be zero or more"),
-    (linear, "scratch", {}, "'scratch'.*nothing to re-initialise"),
-    (linear, "10M", {"reading": "prose"}, "reading='prose' is unknown; allowed: 'code', 'text'"),
-    (linear, "10M", {"utility": "luck"}, "utility='luck' is unknown; allowed: 'magnitude', 'gradient'"),
-    (linear, "10M", {"scope": "layer"}, "scope='layer' is unknown; allowed: 'tensor', 'global'"),
-    (linear, "10M", {"biases": "some"}, "biases='some' is unknown; allowed: None, 'smallest', 'zero', 'keep'"),
-    (linear, "10M", {"rounding": "up"}, "rounding='up' is unknown; allowed: 'floor', 'bernoulli'"),
-    (linear, "10M", {"utility": "gradient"}, "utility='gradient' needs gradients="),
-    (linear, "10M", {"gradients": GRADIENT}, "only that utility takes them"),
-    (linear, "10M", {"utility": "gradient", "gradients": {}}, r"shape \(10, 10\) for 'weight'"),
-    (linear, "10M", {"utility": "gradient", "gradients": GRADIENT | {"bias": torch.ones(9)}},
-     r"shape \(10,\) for 'bias'"),
-    (linear, "10M", {"exclude": ["head"]}, "exclude='head' names no parameter or module.*weight, bias"),
-    (linear, "10M", {"exclude": "weigh"}, "exclude='weigh'"),
-    (linear, "0.5M", {}, r"case 0\.5M resets nothing"),
-    (linear, "10M", {"exclude": ["weight"]}, "case 10M resets nothing"),
-    (linear, "M", {"threshold": 0}, "case M resets nothing"),
-    (linear, "biases", {"biases": "keep"}, "'biases' with biases='keep' resets nothing"),
-    (lambda: nn.Linear(4, 4, bias=False), "biases", {}, "'biases' with biases='smallest' resets nothing"),
-    (nn.ReLU, "10M", {}, "case 10M resets nothing"),
-    (lambda: broken(math.nan), "10M", {}, "'weight' holds NaN or infinite"),
-    (lambda: broken(math.inf), "10M", {}, "'weight' holds NaN or infinite"),
-    (linear, "10M", {"utility": "gradient", "gradients": GRADIENT | {"weight": torch.full((10, 10), math.nan)}},
-     "'weight' holds NaN or infinite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "model, case, arguments, message",
+    [
+        (linear, "10X", {}, r"'10X'.*methods: M, MN, NS, N.*base"),
+        (linear, "ten", {}, "'ten'"),
+        (linear, 10, {}, "unknown case 10;"),
+        (linear, "0M", {}, r"fraction 0\.0 is outside \(0, 1\]"),
+        (linear, "101M", {}, r"fraction 1\.01 is outside \(0, 1\]"),
+        (linear, "M", {}, "case M with threshold=None: give a percentage .* or a threshold"),
+        (linear, "10M", {"threshold": 0.1}, r"case 10M with threshold=0\.1"),
+        (linear, "M", {"threshold": -0.5}, r"threshold=-0\.5 must be zero or more"),
+        (linear, "M", {"threshold": math.nan}, "threshold=nan must be zero or more"),
+        (linear, "scratch", {}, "'scratch'.*nothing to re-initialise"),
+        (linear, "10M", {"reading": "prose"}, "reading='prose' is unknown; allowed: 'code', 'text'"),
+        (linear, "10M", {"utility": "luck"}, "utility='luck' is unknown; allowed: 'magnitude', 'gradient'"),
+        (linear, "10M", {"scope": "layer"}, "scope='layer' is unknown; allowed: 'tensor', 'global'"),
+        (linear, "10M", {"biases": "some"}, "biases='some' is unknown; allowed: None, 'smallest', 'zero', 'keep'"),
+        (linear, "10M", {"rounding": "up"}, "rounding='up' is unknown; allowed: 'floor', 'bernoulli'"),
+        (linear, "10M", {"utility": "gradient"}, "utility='gradient' needs gradients="),
+        (linear, "10M", {"gradients": GRADIENT}, "only that utility takes them"),
+        (linear, "10M", {"utility": "gradient", "gradients": {}}, r"shape \(10, 10\) for 'weight'"),
+        (
+            linear,
+            "10M",
+            {"utility": "gradient", "gradients": GRADIENT | {"bias": torch.ones(9)}},
+            r"shape \(10,\) for 'bias'",
+        ),
+        (linear, "10M", {"exclude": ["head"]}, "exclude='head' names no parameter or module.*weight, bias"),
+        (linear, "10M", {"exclude": "weigh"}, "exclude='weigh'"),
+        (linear, "0.5M", {}, r"case 0\.5M resets nothing"),
+        (linear, "10M", {"exclude": ["weight"]}, "case 10M resets nothing"),
+        (linear, "M", {"threshold": 0}, "case M resets nothing"),
+        (linear, "biases", {"biases": "keep"}, "'biases' with biases='keep' resets nothing"),
+        (lambda: nn.Linear(4, 4, bias=False), "biases", {}, "'biases' with biases='smallest' resets nothing"),
+        (nn.ReLU, "10M", {}, "case 10M resets nothing"),
+        (lambda: broken(math.nan), "10M", {}, "'weight' holds NaN or infinite"),
+        (lambda: broken(math.inf), "10M", {}, "'weight' holds NaN or infinite"),
+        (
+            linear,
+            "10M",
+            {"utility": "gradient", "gradients": GRADIENT | {"weight": torch.full((10, 10), math.nan)}},
+            "'weight' holds NaN or infinite",
+        ),
+    ],
+)
 def test_wrong_input_is_a_value_error_that_names_it_and_changes_nothing(model, case, arguments, message):
     model = model()
     before = snapshot(model)
@@ -690,12 +740,15 @@ def test_wrong_input_is_a_value_error_that_names_it_and_changes_nothing(model, c
     assert same_bits(before, snapshot(model))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("X", 0.1), "unknown method 'X'; allowed: M, MN, NS, N"),
-    (("base", 0.1), r"case 'base' takes no fraction, got 0\.1"),
-    (("M", 10), r"fraction 10 is outside \(0, 1\]"),
-    (("M", math.nan), "fraction nan is outside"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("X", 0.1), "unknown method 'X'; allowed: M, MN, NS, N"),
+        (("base", 0.1), r"case 'base' takes no fraction, got 0\.1"),
+        (("M", 10), r"fraction 10 is outside \(0, 1\]"),
+        (("M", math.nan), "fraction nan is outside"),
+    ],
+)
 def test_wrong_cases_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Case(*arguments)

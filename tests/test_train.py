@@ -9,10 +9,14 @@ import torch
 from test_checkpoints import Interrupted, Interrupting, same
 from torch.nn import functional as F
 
-from plasticity import data, interventions, methods, train
-from plasticity.augment import AUGMENTATIONS
-from plasticity.checkpoints import Checkpoint
-from plasticity.config import Run
+from plasticity import data, interventions, train
+from plasticity.datasets.prepare import pack
+from plasticity.methods import registry as methods
+from plasticity.run import Run
+from plasticity.running.checkpoints import Checkpoint
+from plasticity.running.pretrain import pretrain
+from plasticity.training.augment import AUGMENTATIONS
+from plasticity.weights import has_weights, weights_file
 
 
 def weights_of(fitted):
@@ -33,7 +37,9 @@ def test_global_random_state_neither_matters_nor_moves(world, tiny_run):
     first = train.fit(tiny_run(case="10NS"), world, "cpu", weights=world / "mini_resnet.pt")
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(2)
-    assert torch.equal(weights_of(first), weights_of(train.fit(tiny_run(case="10NS"), world, "cpu", weights=world / "mini_resnet.pt")))
+    assert torch.equal(
+        weights_of(first), weights_of(train.fit(tiny_run(case="10NS"), world, "cpu", weights=world / "mini_resnet.pt"))
+    )
 
 
 def test_another_seed_is_another_run(world, tiny_run):
@@ -56,7 +62,9 @@ def test_seeds_are_paired_across_cases(world, tiny_run):
 
     for case in ("base", "10M", "scratch"):
         spy = Spy(methods.build(case))
-        fitted = train.fit(tiny_run(case=case, max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt", intervention=spy)
+        fitted = train.fit(
+            tiny_run(case=case, max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt", intervention=spy
+        )
         seen[case] = (spy.head, fitted)
     assert torch.equal(seen["base"][0]["weight"], seen["scratch"][0]["weight"])
     changed = (seen["base"][0]["weight"] != seen["10M"][0]["weight"]).sum()
@@ -104,11 +112,15 @@ def test_last_and_best_weights_are_both_tested(world, tiny_run):
 
 def test_test_items_that_are_monitored_decide_and_the_same_items_are_trained_on(world, tiny_run, monkeypatch):
     run, real, seen = tiny_run(max_epochs=50, patience=2), train.evaluate, []
-    losses = iter([5.0, 3.0, 4.0, 3.5, 9.0])  # of the test items, lowest in epoch 2; the last is the measurement at the end
+    losses = iter(
+        [5.0, 3.0, 4.0, 3.5, 9.0]
+    )  # of the test items, lowest in epoch 2; the last is the measurement at the end
 
     def scripted(model, batches, items, *rest):
         seen.append(len(items))
-        return (next(losses, 9.0) if len(items) == 24 else real(model, batches, items, *rest)[0]), real(model, batches, items, *rest)[1]
+        return (next(losses, 9.0) if len(items) == 24 else real(model, batches, items, *rest)[0]), real(
+            model, batches, items, *rest
+        )[1]
 
     monkeypatch.setattr(train, "evaluate", scripted)
     found = train.fit(replace(run, monitor="test"), world, "cpu", weights=world / "mini_resnet.pt")
@@ -168,7 +180,9 @@ def test_equals_a_plain_loop(world, tiny_run):
 def test_schedule_by_hand():
     run = Run("mini_vit", "photos", lr=1.0, schedule="cosine", warmup=0.1)
     factors = [train.lr_factor(run, step, 100) for step in (1, 5, 10, 51)]
-    assert factors == pytest.approx([0.1, 0.5 * (0.5 + 0.5 * math.cos(math.pi * 0.04)), 0.5 + 0.5 * math.cos(math.pi * 0.09), 0.5])
+    assert factors == pytest.approx(
+        [0.1, 0.5 * (0.5 + 0.5 * math.cos(math.pi * 0.04)), 0.5 + 0.5 * math.cos(math.pi * 0.09), 0.5]
+    )
     assert train.lr_factor(Run("mini_vit", "photos"), 7, 10) == 1.0
 
 
@@ -200,7 +214,9 @@ def test_augmentations_keep_shape_and_draw_per_image():
     images = torch.arange(6 * 8 * 8 * 3).reshape(6, 8, 8, 3).to(torch.uint8)
     for name, augment in AUGMENTATIONS.items():
         first, again = (augment(images, torch.Generator().manual_seed(4)) for _ in range(2))
-        assert first.shape == images.shape and first.dtype in (torch.uint8, torch.float32) and torch.equal(first, again), name
+        assert (
+            first.shape == images.shape and first.dtype in (torch.uint8, torch.float32) and torch.equal(first, again)
+        ), name
     mirrored = AUGMENTATIONS["flip"](images, torch.Generator().manual_seed(0))
     same = [torch.equal(a, b) for a, b in zip(mirrored, images, strict=True)]
     flipped = [torch.equal(a, b.flip(1)) for a, b in zip(mirrored, images, strict=True)]
@@ -219,29 +235,29 @@ def test_missing_weights_and_wrong_devices_say_what_to_do(world, tiny_run):
 def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
     from conftest import tiny_arrays
 
-    from plasticity import config
+    from plasticity.profiles import PRETRAINING
 
-    data.pack(world, "source_small", tiny_arrays(classes=4, per_class=30))
+    pack(world, "source_small", tiny_arrays(classes=4, per_class=30))
     quick = {"max_epochs": 2}
-    monkeypatch.setitem(config.PRETRAINING, "mini_resnet", config.PRETRAINING["mini_resnet"] | quick)
+    monkeypatch.setitem(PRETRAINING, "mini_resnet", PRETRAINING["mini_resnet"] | quick)
     with pytest.raises(FileNotFoundError, match="00_data_prep"):
-        train.weights_file("mini_resnet", "source_small", world)
-    log = train.pretrain("mini_resnet", "source_small", world, "cpu")
-    path, sha256 = train.weights_file("mini_resnet", "source_small", world)
+        weights_file("mini_resnet", "source_small", world)
+    log = pretrain("mini_resnet", "source_small", world, "cpu")
+    path, sha256 = weights_file("mini_resnet", "source_small", world)
     stamp = path.stat().st_mtime_ns
-    assert log["sha256"] == sha256 and train.pretrain("mini_resnet", "source_small", world, "cpu") == log
+    assert log["sha256"] == sha256 and pretrain("mini_resnet", "source_small", world, "cpu") == log
     assert path.stat().st_mtime_ns == stamp
-    monkeypatch.setitem(config.PRETRAINING, "mini_resnet", config.PRETRAINING["mini_resnet"] | {"max_epochs": 3})
-    assert not train.has_weights("mini_resnet", "source_small", world)
+    monkeypatch.setitem(PRETRAINING, "mini_resnet", PRETRAINING["mini_resnet"] | {"max_epochs": 3})
+    assert not has_weights("mini_resnet", "source_small", world)
 
 
 def test_full_size_network_through_the_released_recipe(tmp_path):
     """ResNet-50 from a local weights file with its own hash, the authors' augmentation, one epoch of two steps."""
     from conftest import tiny_arrays
 
-    from plasticity import models
+    from plasticity.networks import table as models
 
-    data.pack(tmp_path, "dtd", tiny_arrays(classes=2, per_class=6, size=64))
+    pack(tmp_path, "dtd", tiny_arrays(classes=2, per_class=6, size=64))
     torch.save(models.build("resnet50", 5, seed=1).state_dict(), tmp_path / "resnet.pt")
     run = Run("resnet50", "dtd", "5MN", max_epochs=1, batch_size=3)
     fitted = train.fit(run, tmp_path, "cpu", weights=tmp_path / "resnet.pt")
@@ -265,7 +281,9 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights(world, tiny_run):
 
     class Spy(interventions.Intervention):
         def prepare(self, model, start):
-            model.layers[0].conv1.register_forward_hook(lambda module, inputs, output: seen.add((module.training, output.dtype)))
+            model.layers[0].conv1.register_forward_hook(
+                lambda module, inputs, output: seen.add((module.training, output.dtype))
+            )
             return []
 
         def penalty(self, model, logits, images):
@@ -292,7 +310,8 @@ def test_tf32_only_where_it_is_asked_for(world, tiny_run, precision):
 @pytest.mark.slow
 def test_compiled_steps_change_rounding_alone(world, tiny_run):
     one, other = (
-        train.fit(tiny_run(max_epochs=2, lr=0.002, compiled=on), world, "cpu", weights=world / "mini_resnet.pt") for on in (True, False)
+        train.fit(tiny_run(max_epochs=2, lr=0.002, compiled=on), world, "cpu", weights=world / "mini_resnet.pt")
+        for on in (True, False)
     )
     for mine, plain in zip(one.history, other.history, strict=True):
         assert mine == pytest.approx(plain, rel=1e-3)

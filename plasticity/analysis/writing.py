@@ -1,0 +1,85 @@
+"""A table as CSV, Markdown and LaTeX."""
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ..data import TITLES
+from ..networks.table import ARCHITECTURES
+
+SHOWN = TITLES | {name: network.title for name, network in ARCHITECTURES.items()}
+MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;", "\n": " "})
+LATEX = str.maketrans(LATEX | {"<": "$<$", ">": "$>$"} | {sign: "\\" + sign for sign in "&%$#_{}"})
+
+
+def write(table: pd.DataFrame, folder: str | Path, name: str, caption: str) -> list[Path]:
+    """Write ``folder/name`` as .csv, .md (GitHub's) and .tex (booktabs), each whole or not at all; return the paths."""
+    texts = [table.to_csv(index=False, lineterminator="\n"), _markdown(table, caption), _latex(table, name, caption)]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = [Path(folder) / f"{name}.{ending}" for ending in ("csv", "md", "tex")]
+    for path, text in zip(paths, texts, strict=True):
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return paths
+
+
+def shown(table: pd.DataFrame, **digits: int) -> pd.DataFrame:
+    """A table of strings to write: column names and networks in words, numbers with so many ``digits`` by column, "-" for NaN."""
+    texts = {}
+    for name, column in table.items():
+        if name in digits:
+            texts[name] = [_number(value, f".{digits[name]}f") for value in column.astype(float)]
+        elif column.dtype == bool:
+            texts[name] = ["yes" if value else "no" for value in column]
+        else:
+            texts[name] = [_shown(value) if isinstance(value, str) else _number(value, "g") for value in column]
+    words = [str(name).replace("_", " ") for name in texts]
+    heads = [word if re.match(r"(n|p|bh)\b|\d", word) else word[0].upper() + word[1:] for word in words]
+    return _table(zip(*texts.values(), strict=True), heads)
+
+
+def _number(value, form, after=""):
+    return format(value, form) + after if value == value else "-"
+
+
+def _shown(name):
+    return SHOWN.get(name) or re.sub(r"^(\d+)(?=[A-Z])", r"\1 ", name)
+
+
+def _table(rows, columns, bold=(), grouped=False):
+    table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=columns, dtype=str)
+    table.attrs |= {"bold": list(bold), "grouped": grouped}
+    return table
+
+
+def _lines(table, escapes, bold):
+    """The cells as escaped text, bold ones within ``bold``; in a group, the first column is blank where it repeats."""
+    lines = []
+    for number, row in enumerate(table.itertuples(index=False)):
+        texts = [str(value).translate(escapes) for value in row]
+        repeats = table.attrs.get("grouped") and number and row[0] == table.iloc[number - 1, 0]
+        for i, column in enumerate(table.columns):
+            texts[i] = bold % texts[i] if (number, column) in table.attrs.get("bold", ()) else texts[i]
+        lines.append(["", *texts[1:]] if repeats else texts)
+    return lines
+
+
+def _markdown(table, caption):
+    lines = [[name.translate(MARKDOWN) for name in table.columns], ["---"] * table.shape[1]]
+    lines = [f"| {' | '.join(line)} |" for line in (*lines, *_lines(table, MARKDOWN, "**%s**"))]
+    return "\n".join([caption.translate(MARKDOWN), "", *lines, ""])
+
+
+def _latex(table, name, caption):
+    head, *lines = [[column.translate(LATEX) for column in table.columns], *_lines(table, LATEX, r"\textbf{%s}")]
+    rules = ["\\midrule\n" if i and table.attrs.get("grouped") and line[0] else "" for i, line in enumerate(lines)]
+    body = [rule + " & ".join(line) + r" \\" for rule, line in zip(rules, lines, strict=True)]
+    start = [r"\begin{table}", r"\centering", rf"\caption{{{caption.translate(LATEX)}}}", rf"\label{{tab:{name}}}"]
+    start += [rf"\begin{{tabular}}{{{'l' * len(head)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

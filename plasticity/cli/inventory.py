@@ -1,0 +1,43 @@
+"""Which data sets and weights a profile needs, and which are there."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from .. import data as data_sets
+from ..profiles import Profile
+from ..run import SOURCES
+from ..running.engine import Place
+from ..weights import has_weights
+
+
+def inventory(profile: Profile, place: Place) -> pd.DataFrame:
+    """Which data sets and pretrained weights a profile needs, and whether they are there: kind, name, there."""
+    rows = [("data set", name, (Path(place.data) / name / "manifest.json").is_file()) for name in profile.all_datasets]
+    for name in profile.architectures:
+        generated = not all(there for _, _, there in rows) and profile.weights in SOURCES
+        rows.append(("weights", name, not generated and has_weights(name, profile.weights, place.data)))
+    return pd.DataFrame(rows, columns=["kind", "name", "there"])
+
+
+def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
+    """Groups of equal and of nearly equal images in the profile's real data sets, from their manifests; empty for offline ones.
+
+    ``equal``, ``near``: groups; ``images``: how many images are in near groups; ``across test``: near groups on both sides.
+    """
+    rows = []
+    for name in [name for name in profile.datasets if name in data_sets.real.VARIANTS]:
+        facts = data_sets.manifest(Path(place.data) / name)
+        equal, near = facts["duplicates"]["exact"], facts["duplicates"]["near"]
+        rows.append(
+            {
+                "dataset": name,
+                "of": facts["shape"][0],
+                "published": facts["expected"],
+                "equal": equal["number"],
+                "near": near["number"],
+                "images": near["images"],
+                "across test": near["across_test"],
+            }
+        )
+    return pd.DataFrame(rows)

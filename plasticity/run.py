@@ -1,0 +1,139 @@
+"""The protocol as data: what one run is, what a profile is, and which runs a grid has."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from .data import FOLDER, TITLES
+from .interventions import TENSORS
+from .methods import registry as methods
+from .networks.table import architecture
+from .reinit import BIASES, READINGS, SCOPES, UTILITIES
+from .training import scenarios
+from .training.augment import AUGMENTATIONS
+
+SOURCES = ("source", "source_small")  # source tasks of the miniature world
+CHOICES = {
+    "reading": READINGS,
+    "utility": UTILITIES,
+    "scope": SCOPES,
+    "biases": (None, *BIASES),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("constant", "cosine", "steps"),
+    "augment": tuple(AUGMENTATIONS),
+    "precision": ("fp32", "tf32", "bf16"),
+    "dataset": tuple(TITLES),
+    "weights": ("imagenet", "random", "none", *SOURCES),
+    "monitor": ("validation", "test"),
+    "tensors": TENSORS,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. The defaults are the released code's settings (facts of Coetzer et al. 2026), seed aside."""
+
+    architecture: str  # a key of models.ARCHITECTURES, or "timm/" and timm's name of a network
+    dataset: str  # a key of data.TITLES, or what own.pack_folder returned
+    case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
+    seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
+    weights: str = (
+        "imagenet"  # what the network was pretrained on: "imagenet", a source task, "none"; "random" for rehearsals
+    )
+    reading: str = "code"  # "code" or "text": which reading of the paper, see reinit
+    utility: str = "magnitude"  # "magnitude" or "gradient"
+    scope: str = "tensor"  # weights compete within their "tensor", or "global"
+    biases: str | None = None  # overrides what the reading does with biases: "smallest", "zero", "keep"
+    optimizer: str = "sgd"  # "sgd" or "adamw"
+    lr: float = 1e-3  # learning rate
+    momentum: float = 0.0  # of sgd
+    weight_decay: float = 0.0
+    schedule: str = (
+        "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after half of them, and after 3/4
+    )
+    warmup: float = 0.0  # share of a phase's steps over which the learning rate rises linearly from zero
+    clip: float = 0.0  # largest gradient norm; 0 for no clipping
+    batch_size: int = 32
+    max_epochs: int = 2000
+    patience: int = 10  # epochs without a lower validation loss before stopping; 0 trains to max_epochs
+    validation: float = (
+        0.2  # share of the train items held back for validation; 0 (not in transfer) watches the test items instead
+    )
+    augment: str = "released"  # "released", "flip" or "none"
+    precision: str = "fp32"  # "fp32" in full; "tf32" in a GPU's matrix products and convolutions; "bf16" autocast
+    channels_last: bool = True  # memory order of images and weights: faster for most networks; False for channels first
+    compiled: bool = False  # training steps through torch.compile(mode="reduce-overhead"): CUDA graphs on a GPU
+    scenario: str = (
+        "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "continual(...)": see scenarios; sets the phases
+    )
+    beta1: float = 0.9  # of adamw
+    beta2: float = 0.999  # of adamw
+    epsilon: float = 1e-8  # of adamw
+    measure: int = (
+        0  # every so many epochs, and at each phase's end, the plasticity metrics go into the history; 0: never
+    )
+    monitor: str = "validation"  # what early stopping and the best weights go by; "test": the test items (the split stays): a control
+    tensors: str = (
+        "weights"  # which compete: "weights", all of two or more dimensions; "no_head", "no_embeddings", "with_gains"
+    )
+
+    def __post_init__(self):
+        object.__setattr__(self, "case", methods.canonical(self.case))
+        object.__setattr__(self, "scenario", scenarios.canonical(self.scenario))
+        architecture(self.architecture)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed and not (name == "dataset" and FOLDER.fullmatch(str(self.dataset))):
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
+        for name in ("seed", "batch_size", "max_epochs", "patience", "measure"):
+            smallest = 1 if name in ("batch_size", "max_epochs") else 0
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < smallest:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be an integer of at least {smallest}")
+        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "validation", "beta1", "beta2", "epsilon"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one configuration with one key
+        for name in ("channels_last", "compiled"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr!r} must be above zero")
+        phased = self.scenario != "transfer"
+        if not 0 < self.validation < 1 and not (phased and self.validation == 0):
+            raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
+        if phased and self.patience:
+            raise ValueError(
+                f"patience={self.patience} with scenario {self.scenario!r}: its phases have fixed lengths; use patience=0"
+            )
+        if phased and self.monitor == "test":
+            raise ValueError(
+                f"monitor='test' with scenario {self.scenario!r}: only a transfer stops early or chooses weights; use "
+                f"monitor='validation'"
+            )
+        if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
+            raise ValueError(
+                f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}: betas below 1, epsilon above 0"
+            )
+        method = methods.build(self.case)
+        if method.reshapes and method.pretrained and self.weights != "none":
+            raise ValueError(
+                f"case {self.case!r} changes layers, so that {self.weights!r} weights do not fit; use weights='none', or "
+                f"'{self.case} + scratch'"
+            )
+
+    def changed(self) -> dict:
+        """The fields that differ from their defaults: a new field with a default leaves old runs' identity alone."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    @cached_property
+    def key(self) -> str:
+        """Eight hexadecimal digits that identify this configuration."""
+        return hashlib.sha256(json.dumps(self.changed(), sort_keys=True).encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        parts = [self.dataset, self.scenario, self.case, f"s{self.seed}", self.key]
+        return f"{self.architecture.replace('/', '-')}/" + "-".join(
+            part for part in parts if part != "transfer"
+        ).replace(" ", "")

@@ -1,0 +1,400 @@
+"""Run many, in local worker processes or on a Dask cluster. The records on disk are the only truth about what is done."""
+
+import contextlib
+import errno
+import os
+import sys
+import time
+import uuid
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from .. import data as data_sets
+from .. import train
+from ..cli import status
+from ..datasets import prepare as prepare_
+from ..networks import table as models
+from ..profiles import Profile
+from ..run import SOURCES, Run
+from ..studies.all import grid
+from ..studies.sensitivity import runs as sensitivity
+from ..weights import fetch_weights, weights_file
+from . import identity, records
+from .checkpoints import Checkpoint
+from .pretrain import pretrain, require
+from .workers import Busy, Here, Processes, Raised, Unready, carry_out
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs read and write, and what does them.
+
+    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local processes;
+    device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its
+    scheduler file (*.json), or "dask" for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in
+    ``results`` by which a worker elsewhere can tell that it sees the same folder. Relative folders count from the project's
+    root, also for a kernel in ``notebooks/``.
+    """
+
+    data: str
+    results: str
+    workers: int = 2
+    device: str = "auto"
+    engine: str = "local"
+    token: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.workers, int) or self.workers < 1:
+            raise ValueError(f"workers={self.workers!r} must be an integer of at least 1")
+        train.pick_device(self.device)
+        object.__setattr__(self, "engine", _engine(self.engine))
+        root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
+        object.__setattr__(self, "data", str(root / self.data))
+        object.__setattr__(self, "results", str(root / self.results))
+        writable(self.results)
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the records."""
+        return Path(self.results) / "runs"
+
+    def checkpoint(self, run: Run) -> Checkpoint:
+        """Where the state of a run in progress is."""
+        return Checkpoint(Path(self.results) / "running" / str(run))
+
+
+def _engine(name: str) -> str:
+    if name == "dask":
+        if "DASK_SCHEDULER_ADDRESS" not in os.environ:
+            raise ValueError(
+                "engine='dask' needs the scheduler's address in DASK_SCHEDULER_ADDRESS; or give it as the engine"
+            )
+        return os.environ["DASK_SCHEDULER_ADDRESS"]
+    if name != "local" and "://" not in name and not name.endswith(".json"):
+        raise ValueError(
+            f"engine={name!r} is unknown; allowed: 'local', 'dask', a scheduler's address such as "
+            f"'tcp://host:8786', or its scheduler file (*.json)"
+        )
+    return name
+
+
+def writable(folder: str | Path) -> Path:
+    """Make the folder if need be. Raises PermissionError, naming it, before anything is spent, if it can't be written."""
+    folder = Path(folder)
+    probe = folder / f".writable-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(4096))  # an empty file finds room on a full disk
+    except OSError as error:
+        todo = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another with results="
+        raise PermissionError(f"results folder {folder} cannot be written ({error.strerror}); {todo}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def marked(place: Place):
+    """The place, for a cluster with a file in its results by which workers see whether they share the folder."""
+    if place.engine == "local":
+        yield place
+        return
+    token = Path(place.results) / f".shared-{uuid.uuid4().hex}"
+    token.touch()
+    try:
+        yield replace(place, token=token.name)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def origin(place: Place, inputs: list[tuple[str, str, str]]) -> dict[str, str]:
+    """What must be the same wherever the runs of one grid are done: the source, PyTorch, the data and the weights."""
+    folder = data_folder(place)
+    facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
+    for dataset, architecture, weights in inputs:
+        facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
+        if weights == "none":
+            continue
+        path, sha256 = weights_file(architecture, weights, folder)
+        facts[f"weights {path.name}"] = sha256 or models.file_sha256(path)
+    return facts
+
+
+def data_folder(place: Place) -> Path:
+    """The place's data folder; on a machine that has it elsewhere, what PLASTICITY_DATA says."""
+    return Path(os.environ.get("PLASTICITY_DATA", place.data))
+
+
+class Progress:
+    """``kinds``: {run: what tells how long it takes, such as architecture and data set}, for all runs there are to do.
+
+    The time left is the finished runs' mean duration by kind (over all, while a kind has none) for those that are not finished,
+    over the runs at a time, of which each is taken to be half-way. It asks no wall clock: one that jumps does no harm.
+    """
+
+    def __init__(self, kinds: dict):
+        live = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
+        self.bar = tqdm(total=len(kinds), unit="run") if live and kinds else None
+        self.kinds, self.done, self.at_once = kinds, 0, 1
+        self.seconds, self.timed, self.open = defaultdict(float), Counter(), Counter(kinds.values())
+
+    def step(self, run, line: str, seconds: float | None, at_once: int) -> None:
+        """A run is finished, after ``seconds`` (None: another process did it), while ``at_once`` were in progress."""
+        kind = self.kinds[run]
+        if seconds is not None:
+            self.seconds[kind] += seconds
+            self.timed[kind] += 1
+        self.open[kind] -= 1
+        self.done, self.at_once = self.done + 1, max(1, at_once)
+        left = f"{self.left() / 60:.1f} min left"
+        if self.bar:
+            self.bar.update()
+            self.bar.set_postfix_str(left)
+        else:
+            print(f"{self.done}/{len(self.kinds)} {line}; {left}", flush=True)
+
+    def left(self) -> float:
+        """Seconds until all is done, as far as one can tell; NaN before a run has told its duration."""
+        if not self.timed:
+            return float("nan")
+        overall = sum(self.seconds.values()) / sum(self.timed.values())
+        mean = {kind: self.seconds[kind] / self.timed[kind] if self.timed[kind] else overall for kind in self.open}
+        runs, work = sum(self.open.values()), sum(mean[kind] * count for kind, count in self.open.items())
+        begun = min(self.at_once - 1, runs)  # the one that has just ended is not among them
+        return work * (1 - begun / 2 / runs) / min(self.at_once, runs) if runs else 0.0
+
+    def say(self, line: str) -> None:
+        """A line between the others."""
+        if self.bar:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """No more runs."""
+        if self.bar:
+            self.bar.close()
+
+
+def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame:
+    """What there is to do, before anything is spent: runs, recorded, to do and estimated minutes, by architecture x data set.
+
+    The estimate takes the mean seconds of recorded runs of the same architecture, else ``seconds_a_run``, else is NaN.
+    """
+    rows = []
+    for run in runs:
+        record = records.load_whole(run, place.runs)
+        rows.append(
+            {
+                "architecture": run.architecture,
+                "dataset": run.dataset,
+                "recorded": record is not None,
+                "failed": bool(record) and record["status"] == "failed",
+                "seconds": record["seconds"] if record else None,
+            }
+        )
+    table = pd.DataFrame(rows)
+    known = table.groupby("architecture")["seconds"].mean().astype(float).fillna(seconds_a_run or float("nan"))
+    grouped = table.groupby(["architecture", "dataset"], sort=False)
+    result = grouped.agg(runs=("recorded", "size"), recorded=("recorded", "sum"), failed=("failed", "sum"))
+    result["to_do"] = result["runs"] - result["recorded"]
+    seconds = result["to_do"] * result.index.get_level_values("architecture").map(known)
+    result["minutes"] = (seconds / 60 / place.workers).where(result["to_do"] > 0, 0.0).round(1)
+    return result.reset_index()
+
+
+def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
+    """Make or find the profile's data sets and pretrained weights; returns what the weights are, a row an architecture.
+
+    ``architectures``: of these only, by name; else of all that the profile has.
+
+    Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
+    """
+    status.remember(place.results, profile.name, profile.repeats, profile.reading, grid(profile))
+    names = [name for name in profile.architectures if not architectures or name in architectures]
+    for name in profile.all_datasets:
+        prepare_.prepare(place.data, name, complete=profile.complete)
+    if profile.weights not in SOURCES:
+        files = [fetch_weights(name, profile.weights, place.data) for name in names]
+        return pd.DataFrame(
+            {
+                "architecture": names,
+                "weights": [file.name for file in files],
+                "sha256": [models.file_sha256(file) for file in files],
+            }
+        )
+    jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
+    with pool(replace(place, engine="local"), jobs) as workers:
+        done = dict(carry_out(pretrain, jobs, workers))
+    if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, Raised)}:
+        raise RuntimeError(f"pretraining did not succeed: {lacking}")
+    return pd.DataFrame(
+        [
+            {
+                "architecture": name,
+                "pretraining": profile.weights,
+                "epochs": done[name]["metrics"]["epochs"],
+                "held-out accuracy": done[name]["metrics"]["accuracy"],
+                "seconds": round(done[name]["seconds"], 1),
+            }
+            for name in names
+        ]
+    )
+
+
+def run_all(runs, place: Place, retries: int = 0, failed: bool = False, known=()) -> list[dict]:
+    """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
+
+    Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
+    raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
+    nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
+    this for the same folder at once: they share the runs. ``known``: other runs that belong in the folder, besides those of
+    a sensitivity study of these.
+
+    Raises RecordError if the folder has records of another protocol in these runs' place, OSError as soon as the disk is full,
+    and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
+    """
+    runs = list(runs)
+    records.refuse_other_protocols(runs, place.runs, {*known, *sensitivity.around(runs)})
+    for line in records.clear_the_way(runs, place.runs, failed):
+        print(line, flush=True)
+    tidy(runs, place)
+    todo = in_turn(records.missing(runs, place.runs))
+    if todo:
+        perform_all(todo, place, retries)
+    return records.load_runs(runs, place.runs)
+
+
+def recorded(runs, place: Place, command: str) -> list[dict]:
+    """The records of all these runs, none of which is done here. Raises FileNotFoundError that says how many are missing, where, and
+    the ``command`` that makes them; RecordError as ``records.load_runs`` does."""
+    runs = list(runs)
+    if missing := records.missing(runs, place.runs):
+        lacking = ", ".join(
+            f"{sum(run.architecture == name for run in missing)} of {name}"
+            for name in dict.fromkeys(run.architecture for run in missing)
+        )
+        there = f"only {len(runs) - len(missing)}" if len(missing) < len(runs) else "none"
+        raise FileNotFoundError(
+            f"{place.runs} has {there} of {len(runs)} records; missing are {lacking}, such as {missing[0]}: "
+            f"`{command}` makes them"
+        )
+    return records.load_runs(runs, place.runs)
+
+
+def perform_all(todo: list[Run], place: Place, retries: int):
+    """Do and record these runs, showing how it goes."""
+    progress, not_done = Progress({run: (run.architecture, run.dataset) for run in todo}), []
+    with marked(place) as place, pool(place, todo) as workers:
+        try:
+            for run, outcome in carry_out(perform, {run: (run, place) for run in todo}, workers, retries, progress.say):
+                if isinstance(outcome, Raised) and outcome.kind == "job":
+                    with contextlib.suppress(FileExistsError):
+                        records.save(
+                            run, records.failure(outcome.message, outcome.seconds, outcome.traceback), place.runs
+                        )
+                    tidy([run], place)
+                    outcome = Done(f"{run} FAILED: {outcome.message}", outcome.seconds)
+                elif isinstance(outcome, Raised):
+                    not_done.append(f"{run}: {outcome.message}")
+                    progress.say(f"{run} not done: {outcome.message}")
+                    continue
+                elif outcome.record:
+                    records.adopt(run, outcome.record, place.runs)
+                progress.step(run, outcome.line, outcome.seconds, workers.at_once)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted: {progress.done} of {len(todo)} done and recorded; start again to go on")
+            raise
+        finally:
+            progress.close()
+    if not_done:
+        raise RuntimeError(f"{len(not_done)} of {len(todo)} could not be done; the first: {not_done[0]}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that was done: a line for the log, its seconds (None: another process did it), and the text of its record where
+    the worker has another results folder than who asked."""
+
+    line: str
+    seconds: float | None
+    record: str | None = None
+
+
+def tidy(runs, place: Place) -> None:
+    """Remove what is left of the states of recorded runs, as by a kill between the record and the removal."""
+    for run in runs:
+        if (checkpoint := place.checkpoint(run)).folder.exists() and records.is_recorded(run, place.runs):
+            with contextlib.suppress(Busy), checkpoint:
+                checkpoint.remove()
+
+
+def in_turn(runs: list[Run]) -> list[Run]:
+    """One run of each architecture and data set in turn: all of them are heard of early, and the time left can be told."""
+    groups: dict[tuple, deque] = {}
+    for run in runs:
+        groups.setdefault((run.architecture, run.dataset), deque()).append(run)
+    # A large group takes its turns as often as its share, so that all end together.
+    places = [((i + 0.5) / len(group), run) for group in groups.values() for i, run in enumerate(group)]
+    return [run for _, run in sorted(places, key=lambda item: item[0])]
+
+
+def pool(place: Place, runs=()):
+    """What does the work: this process, local ones, or a cluster whose workers must agree with this process about ``runs``."""
+    if place.engine == "local":
+        return Here() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
+    from .dask import Cluster  # its library is needed only here
+
+    inputs = sorted({(run.dataset, run.architecture, run.weights) for run in runs})
+    return Cluster(place.engine, origin, (place, inputs))
+
+
+def perform(run: Run, place: Place) -> Done:
+    """Do one run, or go on with it, and record it.
+
+    Raises `Busy` if another process is at it, `Unready` for data or weights that are missing or damaged, MemoryError if the
+    GPU's is too small, OSError if the disk is full.
+    """
+    started, folder = time.perf_counter(), data_folder(place)
+    shared = not place.token or (Path(place.results) / place.token).exists()
+    try:
+        train.pick_device(place.device)
+        if not shared:
+            place = replace(place, results=str(folder / "elsewhere" / identity.source()), token="")
+        require(run, folder)
+    except (OSError, ValueError) as error:
+        raise Unready(str(error)) from error
+    with place.checkpoint(run) as checkpoint:
+        known = records.is_recorded(run, place.runs)
+        if not known:
+            records.save(run, body := _body(run, place, checkpoint), place.runs)
+        checkpoint.remove()
+    if known:
+        line, seconds = f"{run} recorded by another process", None
+    else:
+        seconds = time.perf_counter() - started
+        line = f"{run} accuracy {body['metrics']['accuracy']:.3f} after {body['metrics']['epochs']} epochs, {seconds:.1f} s"
+    return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text())
+
+
+def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
+    try:
+        return records.from_fitted(train.fit(run, data_folder(place), place.device, checkpoint=checkpoint))
+    except torch.OutOfMemoryError as error:  # no property of the run, so no record: it can be done with more memory
+        reason = next(iter(str(error).splitlines()), "")
+        raise MemoryError(
+            f"out of GPU memory with {place.workers} workers ({reason}): lower workers, or choose precision bf16 "
+            f"(profile paper_bf16); batch_size {run.batch_size} is part of the protocol"
+        ) from None
+
+
+def assert_made(place: Place, names: list[str]) -> None:
+    """What a notebook's title promised exists and is not empty. Raises AssertionError naming what is not."""
+    lacking = [name for name in names if not (path := Path(place.results) / name).is_file() or not path.stat().st_size]
+    assert not lacking, f"not made in {place.results}: {', '.join(lacking)}"

@@ -1,0 +1,54 @@
+"""Pretraining on a source task of the miniature world, once, resumable."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .. import data as data_sets
+from ..methods import registry as methods
+from ..networks import table as models
+from ..profiles import source_run
+from ..run import SOURCES, Run
+from ..train import fit
+from ..weights import _read_weights, _source_weights, weights_file
+from .checkpoints import Checkpoint
+
+
+def require(run: Run, folder: str | Path) -> None:
+    """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
+    data_sets.load(Path(folder), run.dataset)
+    if run.weights != "none" and methods.build(run.case).pretrained:
+        _read_weights(*weights_file(run.architecture, run.weights, folder))
+
+
+def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
+    """Train an architecture on a source task of the miniature world, unless that is done; returns its log. Resumes if killed.
+
+    The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their content's
+    key, so that another recipe or another source task never passes for this one.
+    """
+    source = source_run(architecture, weights)
+    if source is None:
+        raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
+    path = _source_weights(source, folder)
+    log = path.with_suffix(".json")
+    with Checkpoint(path.with_suffix(".running")) as checkpoint:
+        if not log.is_file():
+            fitted = fit(source, folder, device, checkpoint=checkpoint)
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            torch.save(fitted.model.state_dict(), partial)
+            partial.rename(path)
+            entry = {
+                "config": asdict(source),
+                "metrics": fitted.metrics,
+                "history": fitted.history,
+                "seconds": fitted.seconds,
+                "sha256": models.file_sha256(path),
+            }
+            partial.write_text(json.dumps(entry))
+            partial.rename(log)
+        checkpoint.remove()
+    return json.loads(log.read_text())

@@ -1,0 +1,300 @@
+"""One JSON a run, written atomically, never rewritten: the only truth about what has been done.
+
+A record is a JSON object with a line for each field. The first line holds the SHA-256 of all lines after it, the second (the
+head) what `status` wants to know, so that ten thousand records can be checked and counted without parsing them.
+"""
+
+import contextlib
+import gc
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torchvision
+
+from ..run import Run
+from ..train import Fitted
+from .identity import source
+from .record_format import is_whole
+
+SCHEMA = 2
+NAMES = tuple(field.name for field in fields(Run))
+DEFAULTS = {field.name: field.default for field in fields(Run) if field.default is not MISSING}
+ASIDE = "set-aside"
+
+
+class RecordError(ValueError):
+    """Records that can't be used as they are: from a newer version, or of another protocol. Nothing was changed."""
+
+
+class Damaged(RecordError):
+    """A record file that is torn, foreign or of another configuration; it is named, and `set_aside` moves it away."""
+
+
+def path_of(run: Run, folder: str | Path) -> Path:
+    """``folder/<architecture>/<dataset>-<case>-s<seed>-<key>.json``"""
+    return Path(folder) / f"{run}.json"
+
+
+def from_fitted(fitted: Fitted) -> dict:
+    """The record of a finished run."""
+    return {
+        "status": "done",
+        "metrics": fitted.metrics,
+        "history": fitted.history,
+        "resets": fitted.resets,
+        "histogram": fitted.histogram,
+        "seconds": fitted.seconds,
+        "inputs": fitted.inputs,
+        "resumed": fitted.resumed,
+    }
+
+
+def failure(message: str, seconds: float, traceback: str = "") -> dict:
+    """The record of a run that failed by itself, such as by a diverging loss; nothing ever counts it as a number."""
+    return {"status": "failed", "message": message, "traceback": traceback, "seconds": seconds}
+
+
+def save(run: Run, body: dict, folder: str | Path) -> Path:
+    """Write a record whole or not at all. An existing one stays as it is: FileExistsError. OSError if the disk is full."""
+    head = {"schema": SCHEMA, "status": body["status"], "seconds": body["seconds"], "source": source()}
+    record = {"head": head, "config": _config(run), **body, "environment": environment()}
+    text = "\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in record.items()) + "\n}\n"
+    return _write(path_of(run, folder), f'{{"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",{text}')
+
+
+def adopt(run: Run, text: str, folder: str | Path) -> Path:
+    """Write a record that was made elsewhere, as it was made, unless there is one. Raises `Damaged` if it is not the run's."""
+    path = path_of(run, folder)
+    _of(run, parse(text.encode(), path), path)
+    with contextlib.suppress(FileExistsError):
+        _write(path, text)
+    return path
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
+    try:
+        with open(partial, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)  # unlike a rename, a link never replaces a record that another process wrote meanwhile
+        _sync(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror}, while writing a record; all earlier ones are whole", str(path)
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's entries on the disk, too, so that a power cut takes no record back."""
+    with contextlib.suppress(OSError):  # where folders can't be opened or synced
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def load(path: str | Path) -> dict:
+    """A record as written. Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a newer version."""
+    with open(path, "rb") as file:
+        return parse(file.read(), path)
+
+
+def parse(content: bytes, path: str | Path) -> dict:
+    """The record that ``path`` holds as ``content``; raises as `load` does."""
+    try:
+        record = json.loads(content)
+        if "schema" in record:  # 1: one line, with a checksum of the parsed content
+            schema, whole = (
+                record["schema"],
+                record["sha256"] == _checksum({k: v for k, v in record.items() if k != "sha256"}),
+            )
+        else:
+            schema, whole = record["head"]["schema"], is_whole(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} is no whole record ({type(error).__name__}: {error})") from None
+    if not whole:
+        raise Damaged(f"{path} does not match its own checksum: torn or edited")
+    if schema not in (1, SCHEMA):
+        raise RecordError(
+            f"{path} has record schema {schema}, this version reads up to {SCHEMA}; use the version that wrote it"
+        )
+    return record
+
+
+def load_run(run: Run, folder: str | Path) -> dict | None:
+    """The record of a run, or None. Raises `Damaged` if the file found is torn, foreign or of another configuration."""
+    path = path_of(run, folder)
+    try:
+        record = load(path)
+    except FileNotFoundError:
+        return None
+    return _of(run, record, path)
+
+
+def _of(run: Run, record: dict, path: Path) -> dict:
+    """The record, if it is the run's."""
+    config = record["config"] = DEFAULTS | record["config"]  # a field that came later had its default then
+    wanted = _config(run)
+    if config != wanted:
+        differ = {k: (config.get(k), v) for k, v in wanted.items() if config.get(k) != v}
+        raise Damaged(f"{path} is of another configuration; (recorded, wanted): {differ}")
+    return record | {"config": wanted}  # in the fields' order, which tables keep
+
+
+def load_whole(run: Run, folder: str | Path) -> dict | None:
+    """The record of a run, or None; also None where something else stands in its place."""
+    try:
+        return load_run(run, folder)
+    except Damaged:
+        return None
+
+
+def is_recorded(run: Run, folder: str | Path) -> bool:
+    """Whether the run has a whole record."""
+    return load_whole(run, folder) is not None
+
+
+def missing(runs, folder: str | Path) -> list[Run]:
+    """The runs that have no whole record yet, in order. A failed run has one; see `retry`."""
+    return [run for run in runs if not is_recorded(run, folder)]
+
+
+def set_aside(path: str | Path, folder: str | Path) -> Path:
+    """Move a file of the records' ``folder`` to ``set-aside`` beside that folder; returns where it is now. Nothing is deleted."""
+    path, folder = Path(path), Path(folder)
+    target = folder.parent / ASIDE / path.relative_to(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while target.exists():
+        target = target.with_name(target.name + "~")
+    path.rename(target)
+    return target
+
+
+def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
+    """Set aside what stands in the place of the runs' records and is none; with ``failed``, failed runs' records, too.
+
+    Returns a line for each file. Raises RecordError for records from a newer version of this project.
+    """
+    lines = []
+    for run in runs:
+        try:
+            record = load_run(run, folder)
+            why = "it failed, and is to be tried again" if failed and record and record["status"] == "failed" else None
+        except Damaged as error:
+            why = str(error)
+        if why:
+            lines.append(f"set aside as {set_aside(path_of(run, folder), folder)}: {why}")
+    return lines
+
+
+def refuse_other_protocols(runs, folder: str | Path, known=()) -> None:
+    """Raise RecordError if the folder has records in the same place of the grid (architecture, data set, case, seed) as
+    one of these runs, but of a configuration that is neither theirs nor a ``known`` run's: a profile that was changed half-way
+    would mix two experiments."""
+    wanted = {str(run).rpartition("-")[0]: run for run in runs}
+    own = {str(run) for run in (*runs, *known)}
+    found = [
+        (name, path)
+        for path in Path(folder).glob("*/*.json")
+        if (name := f"{path.parent.name}/{path.stem}") not in own and name.rpartition("-")[0] in wanted
+    ]
+    for name, path in found:
+        try:
+            config = DEFAULTS | load(path)["config"]
+        except RecordError:
+            continue
+        run = wanted[name.rpartition("-")[0]]
+        differ = ", ".join(
+            f"{k} was {config.get(k)!r}, is {v!r}" for k, v in _config(run).items() if config.get(k) != v
+        )
+        raise RecordError(
+            f"{folder} has {len(found)} records of another protocol, such as {path.name}: {differ}. Choose another "
+            f"results folder (results=, make RESULTS=...), or move these records away"
+        )
+
+
+@contextlib.contextmanager
+def _no_collection():
+    """Without looking for garbage: among ten thousand growing records there is none, and looking takes half the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def load_runs(runs, folder: str | Path) -> list[dict]:
+    """The records there are of these runs. Raises RecordError if runs that belong together began from other data or weights."""
+    with _no_collection():
+        records = [record for run in runs if (record := load_run(run, folder)) is not None]
+    seen: dict[tuple, tuple] = {}
+    for record in records:
+        config = record["config"]
+        for what, sha256 in record.get("inputs", {}).items():
+            key = (what, config["dataset"]) if what == "data" else (what, config["architecture"], config["weights"])
+            first = seen.setdefault(key, (sha256, config)) if sha256 else (sha256, config)
+            if first[0] != sha256:
+                raise RecordError(
+                    f"records in {folder} began from different {what} for {key[1:]} ({first[0][:8]}, {sha256[:8]}): "
+                    f"move the older ones away"
+                )
+    return records
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict:
+    """What made a record: commit, versions, machine, threads."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments):
+        result = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=False)
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "source": source(),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "machine": machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def machine() -> str:
+    """The processor's name and the number of cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def _config(run: Run) -> dict:
+    return {name: getattr(run, name) for name in NAMES}  # asdict copies deeply, which takes ten times as long
+
+
+def _checksum(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,181 @@
+"""Pretrained weights: found, checked by their hash, loaded strictly, never unpickled as code."""
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import data as data_sets
+from .datasets.world import installed
+from .files import NotDownloaded, file_sha256, offline, retrieve
+from .networks import table as models
+from .profiles import source_run
+from .run import Run
+
+
+def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[Path, str | None]:
+    """Path and expected SHA-256 of an architecture's pretrained weights under ``folder/weights``.
+
+    Raises FileNotFoundError, saying what to do, where pretraining has not been done yet; ValueError if there are none.
+    """
+    if weights == "random":
+        return Path(folder) / "weights" / f"{architecture}-random.pth", None
+    source = source_run(architecture, weights)
+    if source is None:
+        arch = models.architecture(architecture)
+        if arch.weights_file is None:
+            raise ValueError(
+                f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture"
+            )
+        if arch.package:
+            return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
+        path = Path(folder) / "weights" / arch.weights_file
+        other = path.with_suffix(".pth")  # where timm's .safetensors are expected, this will do
+        return (
+            other if path.suffix == ".safetensors" and not path.is_file() and other.is_file() else path
+        ), arch.sha256
+    path = _source_weights(source, folder)
+    if not path.with_suffix(".json").is_file():
+        raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
+    return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+
+
+def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
+    """The file of an architecture's weights, downloaded into ``folder/weights`` if it is not there; verified.
+
+    "random" weights, for rehearsals, are written there in the format of the others: a state dict with 1000 classes.
+    Raises FileNotFoundError, saying what to put where, without a network; ValueError for another hash.
+    """
+    path, sha256 = weights_file(architecture, weights, folder)
+    if not path.is_file() and weights == "random":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(models.build(architecture, 1000, seed=0).state_dict(), path.with_suffix(".partial"))
+        path.with_suffix(".partial").rename(path)
+    elif not path.is_file() and architecture.startswith(models.TIMM):
+        fetch_timm(architecture.removeprefix(models.TIMM), path)
+    elif not path.is_file():
+        url = models.architecture(architecture).url
+        try:
+            retrieve(url, path, sha256)
+        except NotDownloaded as error:
+            begins = "" if len(sha256) == 64 else "..."
+            raise FileNotFoundError(
+                f"weights {path} are missing: put the file {path.name} there (sha256 {sha256}{begins}, "
+                f"from {url}). It was not downloaded from here: {error}"
+            ) from None
+    read_weights(path, sha256)
+    return path
+
+
+def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
+    """Whether the pretrained weights are there."""
+    try:
+        return weights_file(architecture, weights, folder)[0].is_file()
+    except FileNotFoundError:
+        return False
+
+
+def _source_weights(source: Run, folder) -> Path:
+    content = data_sets.load(Path(folder), source.dataset).sha256
+    key = hashlib.sha256((source.key + content).encode()).hexdigest()[:8]
+    return Path(folder) / "weights" / f"{source.architecture}-{source.dataset}-{key}.pt"
+
+
+@lru_cache(maxsize=4)
+def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    return read_weights(path, sha256)
+
+
+def fetch_timm(name: str, path: Path) -> None:
+    """Write the pretrained weights that timm has of a network to ``path`` (.safetensors), from the hub's cache or downloaded by timm.
+
+    Raises FileNotFoundError, saying what is wanted and where it may be put.
+    """
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    settings = timm.get_pretrained_cfg(name)
+    repository, file = settings.hf_hub_id, settings.hf_hub_filename or "model.safetensors"
+    cached = repository and try_to_load_from_cache(repository, file)
+    try:
+        if not isinstance(cached, str) and offline():
+            raise ConnectionError("PLASTICITY_OFFLINE is set")
+        overlay = {"file": cached, "custom_load": False} if isinstance(cached, str) else None
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # whatever the hub, urllib or timm's conversion raise
+        wanted = f"{file} of https://huggingface.co/{repository}" if repository else settings.url
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise FileNotFoundError(
+            f"pretrained weights of timm's {name!r} are missing: put {wanted} at {path} (or, as .pth, at "
+            f"{path.with_suffix('.pth')}). They were not downloaded from here: {reason}. Without a network, "
+            f"'tf_efficientnet_lite0' has its weights in a pip package"
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    save_file(
+        {n: value.clone(memory_format=torch.contiguous_format) for n, value in model.state_dict().items()}, unfinished
+    )
+    unfinished.rename(path)
+
+
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """A state dict from a local file: hash first, then loaded without ever running code from it.
+
+    Raises FileNotFoundError if it is missing; ValueError if its SHA-256 does not begin with ``sha256``, or if it holds
+    anything but a plain dict of tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights file {path} is missing; put it there" + (f" (SHA-256 {sha256}...)" if sha256 else "")
+        )
+    if sha256 and not (found := file_sha256(path)).startswith(sha256):
+        raise ValueError(
+            f"weights file {path} has SHA-256 {found}, expected {sha256}: the download is damaged or another file"
+        )
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises almost anything: IndexError, KeyError, struct.error, ...
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"weights file {path} is not a plain state dict of tensors: {reason}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights file {path} is not a plain state dict of tensors: found {type(state).__name__}")
+    return state
+
+
+def load_backbone(model: nn.Module, state: dict[str, Tensor], head: str) -> None:
+    """Copy all but the head from ``state`` into ``model``, in place; the head stays as initialised.
+
+    Names may differ (other releases number or name their layers otherwise), but order and shapes must agree, every one.
+    Raises ValueError naming the first tensor that does not fit.
+    """
+    own = model.state_dict()
+    mine = {name: value for name, value in own.items() if not name.startswith(head + ".")}
+    theirs = [(name, value) for name, value in state.items() if not name.startswith(head + ".")]
+    if len(theirs) == len(own):  # their head has another name: it is where the model's is
+        theirs = [item for item, name in zip(theirs, own, strict=True) if name in mine]
+    if set(mine) == {name for name, _ in theirs}:  # then the names decide, not the order
+        theirs = [(name, state[name]) for name in mine]
+    if len(mine) != len(theirs):
+        raise ValueError(
+            f"the weights hold {len(theirs)} tensors besides the head {head!r}, the model {len(mine)}: another network"
+        )
+    for (name, target), (other, value) in zip(mine.items(), theirs, strict=True):
+        if target.shape != value.shape:
+            raise ValueError(
+                f"weights {other!r} have shape {tuple(value.shape)}, the model's {name!r} {tuple(target.shape)}"
+            )
+    with torch.no_grad():
+        for target, (_, value) in zip(mine.values(), theirs, strict=True):
+            target.copy_(value)

@@ -1,0 +1,152 @@
+"""Packed data sets: whole or not at all, and clear about what is missing or damaged."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import fill, tiny_arrays
+from layouts import largest_file
+
+from plasticity import data
+from plasticity.datasets import main_paper as real
+from plasticity.datasets.prepare import pack, prepare, statistics
+
+
+def test_round_trip_and_statistics(tmp_path):
+    arrays = tiny_arrays()
+    pack(tmp_path, "photos", arrays)
+    packed = data.load(tmp_path, "photos")
+    assert np.array_equal(packed.images.numpy(), arrays.images) and packed.class_names == arrays.class_names
+    train_pixels = arrays.images[~arrays.test].reshape(-1, 3) / 255
+    torch.testing.assert_close(packed.mean, torch.tensor(train_pixels.mean(0), dtype=torch.float32))
+    torch.testing.assert_close(packed.std, torch.tensor(train_pixels.std(0), dtype=torch.float32))
+
+
+def test_content_decides_the_hash(tmp_path):
+    for name, arrays in (("a", tiny_arrays()), ("b", tiny_arrays()), ("c", tiny_arrays(seed=1))):
+        pack(tmp_path / name, "photos", arrays)
+    a, b, c = (data.load(tmp_path / name, "photos").sha256 for name in "abc")
+    assert a == b != c
+
+
+def test_never_overwrites_and_leaves_no_partial(tmp_path):
+    pack(tmp_path, "photos", tiny_arrays())
+    with pytest.raises(FileExistsError, match="move it away"):
+        pack(tmp_path, "photos", tiny_arrays(seed=1))
+    broken = tiny_arrays()
+    object.__setattr__(broken, "images", "no array")
+    with pytest.raises(TypeError):
+        pack(tmp_path, "elpv", broken)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos"]
+
+
+def test_damage_is_named(tmp_path):
+    pack(tmp_path, "photos", tiny_arrays())
+    file = tmp_path / "photos" / "images.npy"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="photos is damaged.*move the folder away"):
+        data.load(tmp_path, "photos")
+
+
+def test_a_manifest_of_other_images_is_named(tmp_path):
+    pack(tmp_path, "photos", tiny_arrays())
+    manifest = tmp_path / "photos" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"shape": [1, 2, 2, 3]}))
+    with pytest.raises(ValueError, match="manifest says"):
+        data.load(tmp_path, "photos")
+
+
+def test_unknown_and_missing_sets_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_OFFLINE", "1")
+    with pytest.raises(ValueError, match="unknown data set 'cats'; known: .*photos"):
+        prepare(tmp_path, "cats")
+    with pytest.raises(
+        FileNotFoundError, match="'dtd' is not in .*https://www.robots.*sha256 e42855a.*put the file at .*/raw/dtd-r"
+    ):
+        prepare(tmp_path, "dtd")
+    with pytest.raises(
+        FileNotFoundError, match="'brain_tumor' is not in .*kaggle.com/datasets/tombackert.*brain-tumor-mri-data.zip"
+    ):
+        prepare(tmp_path, "brain_tumor")
+    with pytest.raises(ValueError, match="'photos' is made offline"):
+        prepare(tmp_path, "photos", source=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_set_has_a_title_and_every_variant_a_paper_name():
+    assert set(real.VARIANTS) <= set(data.TITLES) and len(set(data.TITLES.values())) == len(data.TITLES)
+    assert {data.PAPER_NAMES[name] for name in real.VARIANTS} == {"DTD", "Brain Tumor", "Fruit25"}
+
+
+def test_the_hash_is_that_of_the_bytes_in_order(tmp_path):
+    arrays = tiny_arrays()
+    pack(tmp_path, "photos", arrays)
+    bytes_ = arrays.images.tobytes() + arrays.labels.tobytes() + arrays.test.tobytes()
+    assert data.load(tmp_path, "photos").sha256 == hashlib.sha256(bytes_).hexdigest()
+
+
+def test_a_memory_map_is_moved_not_copied(tmp_path):
+    arrays = tiny_arrays()
+    np.save(tmp_path / "made.npy", arrays.images)
+    inode = (tmp_path / "made.npy").stat().st_ino
+    mapped = replace(arrays, images=np.load(tmp_path / "made.npy", mmap_mode="r+"))
+    pack(tmp_path / "a", "photos", mapped, {"extra": 1}, move=True)
+    pack(tmp_path / "b", "photos", arrays)
+    assert (tmp_path / "a" / "photos" / "images.npy").stat().st_ino == inode and not (tmp_path / "made.npy").exists()
+    a, b = (data.manifest(tmp_path / name / "photos") for name in "ab")
+    assert a == b | {"extra": 1}
+
+
+def test_statistics_by_hand():
+    images = np.zeros((3, 1, 2, 3), np.uint8)
+    images[0, 0, :, 0], images[1, 0, :, 0], images[2] = (0, 255), (255, 255), 77  # the last is test
+    mean, std = statistics(images, np.array([True, True, False]))
+    assert mean == [0.75, 0, 0] and std == pytest.approx([0.1875**0.5, 0, 0])
+
+
+def test_no_room_is_found_before_anything_is_written(tmp_path):
+    huge = replace(tiny_arrays(), images=np.broadcast_to(np.uint8(1), (10**13, 1, 1, 3)))
+    with pytest.raises(OSError, match="packing 'photos' needs 30,000,000,000,000 bytes in .* are free"):
+        pack(tmp_path, "photos", huge)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    with largest_file(50_000), pytest.raises(OSError):
+        pack(tmp_path, "photos", tiny_arrays())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_to_loaded_images_changes_no_file(tmp_path):
+    pack(tmp_path, "photos", tiny_arrays())
+    before = (tmp_path / "photos" / "images.npy").read_bytes()
+    data.load(tmp_path, "photos").images.zero_()
+    assert (tmp_path / "photos" / "images.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize("file", ["labels.npy", "test.npy", "images.npy", "manifest.json"])
+def test_an_empty_file_is_named(tmp_path, file):
+    pack(tmp_path, "photos", tiny_arrays())
+    (tmp_path / "photos" / file).write_bytes(b"")
+    with pytest.raises(ValueError, match="photos is damaged.*move the folder away"):
+        data.load(tmp_path, "photos")
+
+
+def test_a_disk_that_fills_while_packing_leaves_what_was_there(small_disk, tmp_path, monkeypatch):
+    arrays = tiny_arrays(per_class=100)  # 0.9 MB
+    kept = pack(small_disk, "photos", arrays)
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    filler = fill(small_disk, leave=500_000)
+    with pytest.raises(OSError, match="packing 'elpv' needs .* bytes"):
+        pack(small_disk, "elpv", arrays)
+    monkeypatch.setattr(data, "require_space", lambda *_: None)  # room that another process takes after we looked
+    with pytest.raises(OSError, match="No space left|requested and .* written"):
+        pack(small_disk, "elpv", arrays)
+    assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "photos"]
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    filler.unlink()
+    pack(small_disk, "elpv", arrays)
+    assert data.load(small_disk, "elpv").images.shape == (300, 32, 32, 3)

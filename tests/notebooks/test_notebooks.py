@@ -1,0 +1,270 @@
+"""The notebooks keep their conventions, and really run: each through ``execute`` with profile quick."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from plasticity import __main__ as command
+from plasticity.analysis import frames
+from plasticity.book import execute
+from plasticity.profiles import get_profile, grid
+from plasticity.running import records
+from plasticity.running.engine import Place, recorded
+from plasticity.studies import all
+from plasticity.studies.audit import contradictions
+from plasticity.studies.companions import runs as studies
+from plasticity.studies.main_paper import claims
+from plasticity.studies.sensitivity import runs as sensitivity
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(book):
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+PAPERS = ["00_data_prep", "10_simplenet", "11_resnet50", "12_vit_b16", "20_analysis", "30_figures"]
+CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
+COMPANIONS = [
+    "50_warm_start",
+    "51_continual",
+    "52_soft_rescaling",
+    "53_plasticity_metrics",
+    "54_all_methods_on_transfer",
+]
+
+
+def test_all_of_them_are_here():
+    assert NAMES == sorted([*PAPERS, "13_efficientnet_lite0", *CHECKS, *COMPANIONS])
+    assert command.COMPANIONS == COMPANIONS and command.CHECKS == CHECKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_word_ids_in_order_and_no_outputs(path):
+    book = read(path)
+    ids = [cell.id for cell in book.cells]
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*", i) for i in ids)
+    assert [i for i in ids if i in ("title", "parameters", "setup", "plan", "run", "summary")] == [
+        "title",
+        "parameters",
+        "setup",
+        "plan",
+        "run",
+        "summary",
+    ]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(book)), "outputs are committed"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_one_parameters_cell_the_same_everywhere(path):
+    cells = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    first = [cell for cell in read(NOTEBOOKS[0]).cells if "parameters" in cell.metadata.get("tags", [])]
+    lines, common = cells[0].source.splitlines(), first[0].source.splitlines()
+    assert len(cells) == 1
+    if path.stem == "46_your_own_model":  # a reader's network and images, instead of a profile's
+        mine, usual = (set(execute.parameters_of(notebook)) for notebook in (path, NOTEBOOKS[0]))
+        assert mine - usual == {"model", "images"} and len(mine & usual) == 6
+    else:
+        assert lines == common
+    assert len(lines) <= 8 and all(re.fullmatch(r"""[a-z]+ = ("[^"]*"|\d+)  # .+""", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_each_parameter_is_read_and_none_reassigned(path):
+    names = execute.parameters_of(path)
+    trees = [ast.walk(ast.parse(cell.source)) for cell in code(read(path)) if cell.id != "parameters"]
+    used = [node for tree in trees for node in tree if isinstance(node, ast.Name) and node.id in names]
+    assert {node.id for node in used if isinstance(node.ctx, ast.Load)} == set(names)
+    assert not [node.id for node in used if isinstance(node.ctx, ast.Store)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_cells_hold_no_logic(path):
+    for cell in code(read(path)):
+        assert not re.search(r"^\s*[%!]", cell.source, re.M) and len(cell.source.splitlines()) <= 20, cell.id
+        functions = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)]
+        assert all(node.end_lineno - node.lineno < 5 for node in functions), cell.id
+    assert "**Makes**" in read(path).cells[0].source and "**Time**" in read(path).cells[0].source
+    assert "assert" in read(path).cells[-1].source
+
+
+def run_notebook(name, folder, target=None, profile="quick"):
+    """One notebook of a first-look profile, by the command that make uses, in a process of its own."""
+    target, workers = target or folder / "notebooks" / f"{name}.ipynb", 2 if name.startswith("00") else 1
+    command = [sys.executable, "-m", "plasticity.execute", f"notebooks/{name}.ipynb", str(target)]
+    for parameter in (
+        ("profile", profile),
+        ("results", folder),
+        ("data", folder / "data"),
+        ("device", "cpu"),
+        ("workers", workers),
+    ):
+        command += ["-p", *map(str, parameter)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Profile quick in a folder of its own; notebooks that do not need each other run side by side, as with make -j2."""
+    folder = tmp_path_factory.mktemp("quick")
+    with ThreadPoolExecutor(2) as pool:
+        for names in (PAPERS[:1], PAPERS[1:4], PAPERS[4:]):
+            list(pool.map(partial(run_notebook, folder=folder), names))
+    return folder
+
+
+@pytest.mark.slow
+def test_quick_makes_every_table_and_figure(executed):
+    tables = {path.name for path in (executed / "tables").iterdir()}
+    assert {f"table{n}.{ending}" for n in range(1, 7) for ending in ("csv", "md", "tex")} <= tables
+    figures = {path.name for path in (executed / "figures").iterdir()}
+    assert {"figure1_25M.pdf", "figure1_25N.pdf", "00_transfer.png", "30_convergence.png", "10_accuracy.pdf"} <= figures
+    assert not list(executed.rglob("*.partial*"))
+    runs = grid(get_profile("quick"))
+    assert records.missing(runs, executed / "runs") == [] and len(runs) == 36
+
+
+@pytest.mark.slow
+def test_executed_notebooks_show_their_figures_as_pictures(executed):
+    pictures = {name: (executed / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in PAPERS}
+    assert pictures == {
+        "00_data_prep": 5,
+        "10_simplenet": 1,
+        "11_resnet50": 1,
+        "12_vit_b16": 1,
+        "20_analysis": 0,
+        "30_figures": 7,
+    }
+
+
+@pytest.mark.slow
+def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
+    files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir()]
+    before = {path: path.read_bytes() for path in files}
+    run_notebook("20_analysis", executed, executed / "20-again.ipynb")
+    assert {path for path in files if path.read_bytes() != before[path]} == set()
+
+
+@pytest.mark.slow
+def test_the_command_line_knows_the_same_notebooks_in_the_same_order(executed, capsys):
+    assert command.main(["reproduce", "quick", "--results", str(executed), "--data", str(executed / "data")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{executed}/notebooks/{name}.ipynb is up to date" for name in PAPERS]
+    dry = ["make", "-n", "reproduce", "PROFILE=quick", "RESULTS=nowhere"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == PAPERS
+
+
+@pytest.mark.slow
+def test_tables_tell_what_the_records_say(executed):
+    frame = frames.frame(records.load_runs(grid(get_profile("quick")), executed / "runs"))
+    base = frame[
+        (frame.architecture == "mini_vit") & (frame.dataset == "photos") & (frame.case == "base")
+    ].accuracy.mean()
+    assert f"{100 * base:.3f}" in (executed / "tables" / "table5.md").read_text()
+    assert (
+        len(contradictions.contradictions())
+        == (executed / "tables" / "20_contradictions.csv").read_text().count("\n") - 1
+    )
+
+
+@pytest.fixture(scope="module")
+def companions(executed):
+    """The companion studies of profile quick in the same folder, which has the data and the pretrained weights."""
+    run_notebook(COMPANIONS[0], executed)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(run_notebook, folder=executed), COMPANIONS[1:]))
+    return executed
+
+
+@pytest.mark.slow
+def test_the_companions_make_every_table_and_figure(companions):
+    runs = all.grid(studies.companion("quick"))
+    done = records.load_runs(runs, companions / "runs")
+    assert len(done) == len(runs) and {record["status"] for record in done} == {"done"}
+    tables = {path.name for path in (companions / "tables").iterdir()}
+    assert {f"{name}_claims.md" for name in ("50", "51", "52", "53")} <= tables and "54_ranking.csv" in tables
+    pictures = {
+        name: (companions / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in COMPANIONS
+    }
+    assert pictures == {
+        "50_warm_start": 7,
+        "51_continual": 3,
+        "52_soft_rescaling": 6,
+        "53_plasticity_metrics": 2,
+        "54_all_methods_on_transfer": 2,
+    }
+    base = [
+        record["metrics"]["accuracy"]
+        for run, record in zip(runs, done, strict=True)
+        if (run.architecture, run.scenario, run.case) == ("mini_vgg", "single", "base")
+    ]
+    assert f"{100 * base[0]:.1f}" in (companions / "tables" / "50_methods_beside.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def checks(executed):
+    """The notebooks 40 to 46 of profile quick in the same folder."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(run_notebook, folder=executed), CHECKS))
+    return executed
+
+
+@pytest.mark.slow
+def test_the_checks_make_every_table_and_figure(checks):
+    pictures = {name: (checks / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in CHECKS}
+    assert all(pictures.values()), pictures
+    runs = pd.read_csv(checks / "runs_42.csv")
+    assert len(runs) == len(sensitivity.grid(get_profile("sensitivity_quick")))
+    watched = runs[runs.monitor == "test"]
+    assert len(watched) == 2 and (watched.test_accuracy == watched.accuracy).all()
+    judged = pd.read_csv(checks / "tables" / "41_claims.csv")
+    assert len(judged) == len(claims.CLAIMS) and set(judged.Verdict) <= set(claims.VERDICTS)
+    assert not list(checks.rglob("*.partial*"))
+
+
+@pytest.mark.slow
+def test_make_and_the_command_line_agree_about_the_checks(checks, capsys):
+    assert (
+        command.main(["reproduce", "quick", "--checks", "--results", str(checks), "--data", str(checks / "data")]) == 0
+    )
+    said = [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()]
+    assert said == [f"{name}.ipynb is up to date" for name in [*PAPERS[:4], *CHECKS]]
+    dry = ["make", "-n", "checks", "PROFILE=quick", "RESULTS=nowhere"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sorted(re.findall(r"execute notebooks/(\w+)\.ipynb", text)) == sorted([*PAPERS[:4], *CHECKS])
+
+
+def test_claims_name_the_command_that_makes_what_is_missing(tmp_path):
+    said = r"has none of 36 records; missing are 12 of mini_simplenet, .*make reproduce PROFILE=quick"
+    with pytest.raises(FileNotFoundError, match=said):
+        recorded(grid(get_profile("quick")), Place("data", tmp_path), "make reproduce PROFILE=quick")
+
+
+@pytest.mark.slow
+def test_make_and_the_command_line_agree_about_the_companions(companions, capsys):
+    options = ["--companions", "--results", str(companions), "--data", str(companions / "data")]
+    assert command.main(["reproduce", "quick", *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{companions}/notebooks/{name}.ipynb is up to date" for name in COMPANIONS
+    ]
+    dry = ["make", "-n", "companions", "PROFILE=quick", "RESULTS=nowhere"]
+    text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == COMPANIONS

@@ -1,0 +1,153 @@
+"""Running many: the same records from one process or two, only what is missing, and no number from a failure."""
+
+import json
+import os
+
+import pytest
+
+from plasticity import train
+from plasticity.analysis.frames import frame
+from plasticity.cli.inventory import inventory
+from plasticity.profiles import PROFILES
+from plasticity.run import Run
+from plasticity.running import engine, records
+from plasticity.weights import _source_weights
+
+
+@pytest.fixture
+def place(world, tmp_path):
+    """A place whose data folder has weights under the names that runs look for."""
+    for name in ("mini_resnet",):
+        path = _source_weights(engine_source(name), world)
+        path.parent.mkdir(exist_ok=True)
+        os.replace(world / f"{name}.pt", path)
+        path.with_suffix(".json").write_text(json.dumps({"sha256": engine.models.file_sha256(path)}))
+    return engine.Place(str(world), str(tmp_path / "results"), workers=1, device="cpu")
+
+
+def engine_source(name):
+    from conftest import tiny_arrays
+
+    from plasticity.profiles import source_run
+
+    folder = os.environ["TINY_WORLD"]
+    if not os.path.exists(f"{folder}/source"):
+        engine.data_sets.pack(folder, "source", tiny_arrays(classes=4))
+    return source_run(name, "source")
+
+
+@pytest.fixture(autouse=True)
+def tiny_world(world, monkeypatch):
+    monkeypatch.setenv("TINY_WORLD", str(world))
+
+
+def numbers(done):
+    return {record["config"]["case"]: (record["metrics"], record["history"]) for record in done}
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_records_of_one(place, tiny_run, tmp_path):
+    runs = [tiny_run(case=case) for case in ("base", "10M", "25N")]
+    one = engine.run_all(runs, place)
+    two = engine.run_all(runs, engine.Place(place.data, str(tmp_path / "other"), workers=2, device="cpu"))
+    assert numbers(one) == numbers(two)
+
+
+def test_trains_only_what_is_missing(place, tiny_run, monkeypatch, capsys):
+    runs = [tiny_run(case=case) for case in ("base", "10M")]
+    engine.run_all(runs[:1], place)
+    trained = []
+    real = train.fit
+    monkeypatch.setattr(train, "fit", lambda run, *rest, **more: trained.append(run) or real(run, *rest, **more))
+    done = engine.run_all(runs, place)
+    assert trained == runs[1:] and len(done) == 2
+    engine.run_all(runs, place)
+    assert len(trained) == 1
+    assert "1/1 mini_resnet/photos-10M-s0" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_divergence_is_recorded_as_failed(place, tiny_run):
+    done = engine.run_all([tiny_run(lr=1e30)], place)
+    assert (
+        done[0]["status"] == "failed" and "lower the learning rate" in done[0]["message"] and "metrics" not in done[0]
+    )
+
+
+def test_an_error_in_one_run_does_not_cost_the_others(place, tiny_run):
+    runs = [Run("resnet50", "photos", max_epochs=1), tiny_run()]
+    with pytest.raises(RuntimeError, match="1 of 2 could not be done; the first: resnet50/photos-base.*put it there"):
+        engine.run_all(runs, place)
+    assert records.missing(runs, place.runs) == runs[:1]
+
+
+def test_plan_says_what_is_left(place, tiny_run):
+    runs = [tiny_run(case=case) for case in ("base", "10M", "5M")]
+    engine.run_all(runs[:1], place)
+    row = engine.plan(runs, place).iloc[0]
+    assert (row["runs"], row["recorded"], row["to_do"]) == (3, 1, 2) and row["minutes"] >= 0
+
+
+def test_unwritable_results_are_refused_before_anything_is_spent(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PermissionError, match="cannot be written.*results="):
+        engine.Place("data", str(tmp_path / "file" / "results"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match="cannot be written"):
+        engine.Place("data", str(tmp_path / "results"))
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("workers", [0, -1, "two"])
+def test_bad_workers(tmp_path, workers):
+    with pytest.raises(ValueError, match=f"workers={workers!r}"):
+        engine.Place("data", str(tmp_path), workers=workers)
+
+
+def test_paths_count_from_the_root_also_in_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert engine.Place("data", "results/mini").results == str(tmp_path / "results/mini")
+
+
+def test_assert_made_names_what_is_lacking(tmp_path):
+    place = engine.Place("data", str(tmp_path))
+    (tmp_path / "there.csv").write_text("x")
+    engine.assert_made(place, ["there.csv"])
+    with pytest.raises(AssertionError, match="not made in .*absent.csv"):
+        engine.assert_made(place, ["there.csv", "absent.csv"])
+
+
+def test_real_data_that_is_missing_is_named(tmp_path):
+    place = engine.Place(str(tmp_path / "data"), str(tmp_path / "results"))
+    with pytest.raises(FileNotFoundError, match="'dtd' is not in"):
+        engine.prepare(PROFILES["paper"], place)
+    assert not inventory(PROFILES["paper"], place)["there"].any()
+
+
+def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, tiny_run, monkeypatch):
+    def full(*_):
+        raise engine.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(engine.train, "sum_of_gradients", full)
+    run = tiny_run(case="10M", utility="gradient")
+    with pytest.raises(RuntimeError, match="out of GPU memory with 1 workers .*2.00 GiB.*lower workers"):
+        engine.run_all([run], place)
+    assert records.missing([run], place.runs) == [run]
+
+
+def test_a_record_from_before_a_field_existed_still_counts(place, tiny_run):
+    run = tiny_run()
+    engine.run_all([run], place)
+    path = records.path_of(run, place.runs)
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
+    for name in ("precision", "channels_last", "compiled"):
+        del old["config"][name]
+    old |= {"schema": old.pop("head")["schema"] - 1}
+    path.write_text(json.dumps(old | {"sha256": records._checksum(old)}))
+    assert records.missing([run], place.runs) == []
+    assert frame(records.load_runs([run], place.runs)).iloc[0]["precision"] == "fp32"

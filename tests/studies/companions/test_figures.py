@@ -1,0 +1,265 @@
+"""The companions' figures show what the frames hold, and survive what is missing: runs, seeds, networks, methods, everything."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from test_comparisons import phases, record
+
+from plasticity.analysis import figures
+from plasticity.analysis import paired as comparisons
+from plasticity.analysis.frames import METRICS, only, run_table, without
+from plasticity.studies.companions import figures as companion_figures
+from plasticity.studies.companions import tables as companion_tables
+
+pytestmark = pytest.mark.filterwarnings("error")
+BOTH = " + l2 + augmentation"
+NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
+METHODS = (
+    "base",
+    "l2",
+    "augmentation",
+    "spectral_decoupling",
+    "l2_init",
+    "redo",
+    "crelu",
+    "layer_norm",
+    "continual_backprop",
+    "head_reset",
+    "shrink_perturb",
+    "25M",
+    "selective_reinit",
+    "soft_rescaling(features=0.01)",
+    f"shrink_perturb{BOTH}",
+)
+HARES = (
+    "hare_tortoise(momentum=0.9, every=2)",
+    "hare_tortoise(momentum=0.99, every=2)",
+    "hare_tortoise(momentum=0.99, every=4)",
+)
+
+
+def made(cases, scenarios=("warm_start",), networks=NETWORKS, repeats=3, seed=0):
+    """A frame of random accuracies and metrics, which `dormant_never` is not: it is constant."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, scenario, case, number in itertools.product(networks, scenarios, cases, range(repeats)):
+        entry = {metric: rng.uniform() for metric in METRICS} | {"dormant_never": 0.0, "epoch": 1, "phase": 1}
+        accuracy, trained = rng.uniform(0.4, 0.9), rng.uniform(0.9, 1)
+        rows.append(record(case, number, accuracy, scenario, name, NETWORKS[name], [entry], train_accuracy=trained))
+    return run_table(rows)
+
+
+ALL = slice(None)
+GRID = [f"warm_start(subset={subset}, noise={noise})" for subset in (0.1, 0.4, 1) for noise in (0, 0.2, 0.5)]
+TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, every=2)", "ema(momentum=0.99)", "scratch")
+
+
+def history(networks=NETWORKS, repeats=3):
+    """Two phases, the second shorter, of three cases; the digits' network has another augmentation."""
+    cases = ["l2 + augmentation", "shrink_perturb" + BOTH, "shrink_perturb + l2 + crop"]
+    return pd.concat(
+        [
+            phases(
+                [0.1, 0.2, 0.3, 0.4],
+                [0.3, 0.5 + i / 10],
+                case=case,
+                seed=seed,
+                network="mini_mlp_bn" if "crop" in case else name,
+            )
+            for name in networks
+            for seed in range(repeats)
+            for i, case in enumerate(cases)
+        ]
+    )
+
+
+def drawn(networks=NETWORKS, repeats=3, part=ALL):
+    """Every figure of the companions' notebooks on such a frame; ``part`` of its rows, all of them by default."""
+    methods, fresh = (
+        made(METHODS, networks=networks, repeats=repeats)[part],
+        made(["base"], ["single"], networks, repeats)[part],
+    )
+    cells = made(["base"], GRID, networks, repeats)[part]
+    hares = companion_tables.hares(made([hare + BOTH for hare in HARES], ["warm_start"], networks, repeats)[part])
+    base, rest, seen = only(methods, case="base"), without(methods, "base"), history(networks, repeats)[part]
+    ranking = comparisons.ranking(made(TRANSFER, ["transfer"], networks, repeats)[part])
+    return {
+        "cells": companion_figures.by_noise(cells, fresh),
+        "training": companion_figures.by_noise(cells, fresh, "train_accuracy"),
+        "methods": companion_figures.by_method(rest, base, fresh),
+        "weights": companion_figures.by_method(
+            rest.assign(method=companion_tables.short(rest.case)),
+            base,
+            base,
+            value="weight_magnitude",
+            scale=1,
+            lines=("nothing done", ""),
+            label="weight magnitude (sum of mean squares)",
+        ),
+        "curves": companion_figures.curves(seen, companion_figures.names_of(seen.case.unique())),
+        "ablation": companion_figures.ablation(hares, base, fresh),
+        "correlations": companion_figures.correlation_map(comparisons.correlations(cells)),
+        "ranking": companion_figures.forest(ranking[ranking.case != "scratch"], "9 runs"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"networks": ["mini_vgg"]},
+        {"repeats": 1},
+        {"networks": ["mini_vgg"], "repeats": 1},
+        {"part": slice(0, 0)},
+        {"part": slice(None, None, 7)},
+    ],
+    ids=["whole", "one network", "one seed", "quick", "empty", "holes"],
+)
+def test_every_figure_is_drawn_and_saved_whatever_is_missing(fields, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, figure in drawn(**fields).items():
+            assert isinstance(figure, Figure) and figure.get_figwidth() * 2.54 <= 16.01, name
+            assert all(path.stat().st_size for path in figures.save(figure, tmp_path, name))
+
+
+def overlaps(boxes):
+    return [
+        (one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.padded(-1).overlaps(b.padded(-1))
+    ]
+
+
+@pytest.mark.parametrize("fields", [{}, {"networks": ["mini_vgg"]}], ids=["whole", "one network"])
+def test_no_text_is_cut_off_or_covers_another(fields):
+    for name, figure in drawn(**fields).items():
+        with figures.style():
+            figure.draw_without_rendering()
+        texts = [text for legend in figure.legends for text in legend.get_texts()] + [figure._supxlabel]
+        for ax in figure.axes:
+            texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+            own = ax.get_subplotspec().is_first_col() or name in (
+                "cells",
+                "training",
+                "curves",
+            )  # values at the left of its own
+            for axis, shown in ((ax.xaxis, True), (ax.yaxis, own)):
+                low, high = sorted(axis.get_view_interval())
+                texts += [tick.label1 for tick in axis.get_major_ticks() if shown and low <= tick.get_loc() <= high]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+        width, height = figure.bbox.size
+        assert not [
+            text for text, box in boxes if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
+        ], name
+        assert not overlaps(boxes), name
+
+
+def test_along_the_phases_each_has_unit_length():
+    part = phases([0.1] * 4, [0.2] * 2, [0.3])
+    assert list(companion_figures._along(part)) == [0.25, 0.5, 0.75, 1, 1.5, 2, 3]
+    assert list(companion_figures._along(part.iloc[[5, 1, 3, 6]])) == [2, 0.5, 1, 3], "in any order, with gaps"
+
+
+def test_curves_are_means_over_seeds_and_one_name_has_one_colour():
+    seen = history(["mini_resnet18"], 1)
+    later = seen.assign(seed=1, test_accuracy=seen.test_accuracy + 0.2)
+    titles = companion_figures.names_of(seen.case.unique())
+    assert titles == {
+        "l2 + augmentation": "nothing more",
+        "shrink_perturb" + BOTH: "shrink_perturb",
+        "shrink_perturb + l2 + crop": "shrink_perturb",
+    }
+    figure = companion_figures.curves(pd.concat([seen, later]), titles)
+    panels = [(ax.get_title().split("\n")[0], ax.lines) for ax in figure.axes]
+    lines = {(name, line.get_label()): line for name, drawn_there in panels for line in drawn_there}
+    resnet, mlp = (lines[name, "shrink_perturb"] for name in ("miniature ResNet-18", "miniature MLP with batch norm"))
+    assert list(resnet.get_ydata()) == pytest.approx([20, 30, 40, 50, 40, 70]) and list(resnet.get_xdata())[3:] == [
+        1,
+        1.5,
+        2,
+    ]
+    assert resnet.get_color() == mlp.get_color() != lines["miniature ResNet-18", "nothing more"].get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["nothing more", "shrink_perturb"]
+
+
+def test_by_noise_one_subset_has_one_colour_in_all_panels():
+    cells = made(["base"], GRID)
+    sparse = cells[(cells.architecture == "mini_resnet18") | (cells.subset != 0.4)]
+    fresh = made(["base"], ["single"])
+    axes = companion_figures.by_noise(sparse, fresh).axes
+    colours = [{line.get_label(): line.get_color() for line in ax.lines} for ax in axes]
+    assert colours[0]["subset 1"] == colours[1]["subset 1"] == colours[2]["subset 1"] and "subset 0.4" not in colours[1]
+    rows = only(cells, architecture="mini_resnet18", subset=0.4)
+    (line,) = (line for line in axes[0].lines if line.get_label() == "subset 0.4")
+    assert list(line.get_ydata()) == pytest.approx(
+        [100 * rows[rows.noise == noise].accuracy.mean() for noise in (0, 0.2, 0.5)]
+    )
+    (dashed,) = (line for line in axes[0].lines if line.get_label() == "no warm start")
+    assert dashed.get_ydata()[0] == pytest.approx(100 * only(fresh, architecture="mini_resnet18").accuracy.mean())
+
+
+def test_by_method_shows_every_run_its_mean_and_the_lines():
+    frame, lower, upper = made(["l2", "redo"]), made(["base"], seed=1), made(["base"], ["single"], seed=2)
+    axes = companion_figures.by_method(frame, lower, upper).axes
+    for ax, name in zip(axes, NETWORKS, strict=True):
+        rows = frame[frame.architecture == name]
+        dots = np.concatenate([each.get_offsets() for each in ax.collections if len(each.get_offsets()) == 3])
+        assert sorted(dots[:, 0]) == pytest.approx(sorted(100 * rows.accuracy))
+        assert {line.get_label(): line.get_xdata()[0] for line in ax.lines} == pytest.approx(
+            {
+                "warm start, nothing done": 100 * lower[lower.architecture == name].accuracy.mean(),
+                "no warm start": 100 * upper[upper.architecture == name].accuracy.mean(),
+            }
+        )
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["l2", "redo"] and axes[0].yaxis_inverted()
+    unnamed = companion_figures.by_method(frame, lower, lower, lines=("nothing done", ""))
+    assert [line.get_label() for line in unnamed.axes[0].lines] == ["nothing done"]
+
+
+def test_what_all_methods_have_is_said_once():
+    frame = made([f"{name}{BOTH}" for name in ("ema", "self_distillation")])
+    figure = companion_figures.by_method(frame, frame[:0], frame[:0])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ema", "self_distillation"]
+    assert "All with l2 + augmentation." in figure.get_supxlabel()
+
+
+def test_ablation_varies_one_parameter_a_panel():
+    hares = companion_tables.hares(made([hare + BOTH for hare in HARES], networks=["mini_vgg"]))
+    left, right = companion_figures.ablation(hares, hares[:0], hares[:0]).axes
+    assert [label.get_text() for label in left.get_xticklabels()] == [
+        "0.9",
+        "0.99",
+    ] and "every 2, n = 3" in left.get_title()
+    assert [label.get_text() for label in right.get_xticklabels()] == [
+        "2",
+        "4",
+    ] and "momentum 0.99, n = 3" in right.get_title()
+    expected = [100 * hares[(hares.momentum == 0.99) & (hares.every == every)].accuracy.mean() for every in (2, 4)]
+    assert list(right.lines[0].get_ydata()) == pytest.approx(expected)
+
+
+def test_correlation_map_writes_r_and_its_interval():
+    table = comparisons.correlations(made(["base"], GRID))
+    ax = companion_figures.correlation_map(table).axes[0]
+    texts = {text.get_position(): text.get_text() for text in ax.texts}
+    row = table[(table.network == "miniature ViT-Tiny") & (table.metric == "weight_distance")].iloc[0]
+    assert texts[1, 1] == f"{row.r:+.2f}\n[{row.low:+.2f}, {row.high:+.2f}]" and texts[0, 9] == "-", "constant"
+    assert [label.get_text().split("\n")[-1] for label in ax.get_xticklabels()] == ["n = 27"] * 3
+
+
+def test_forest_draws_the_ranking_from_the_top():
+    ranking = comparisons.ranking(made(TRANSFER, ["transfer"]))
+    ax = companion_figures.forest(ranking, "title").axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ranking.case) and ax.yaxis_inverted()
+    assert list(ax.lines[1].get_xdata()) == list(ranking["mean"])
+    assert [tuple(segment[:, 0]) for segment in ax.collections[0].get_segments()] == list(
+        zip(ranking.low, ranking.high, strict=True)
+    )
+
+
+def test_colours_are_okabe_and_itos():
+    known = {"#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", figures.GREY}
+    assert {to_hex(colour) for colour in companion_figures.SERIES} <= known

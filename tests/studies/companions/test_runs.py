@@ -1,0 +1,114 @@
+"""The companion grids: what the papers say they ran, each run once, and every run one that can begin."""
+
+from collections import Counter
+
+import pytest
+
+from plasticity.methods import registry as methods
+from plasticity.networks import table as models
+from plasticity.profiles import get_profile, grid
+from plasticity.studies.all import grid
+from plasticity.studies.companions import runs as studies
+from plasticity.training import scenarios
+
+PAPER, MINI, QUICK, REHEARSAL = (get_profile(f"companions{name}") for name in ("_paper", "", "_quick", "_rehearsal"))
+
+
+@pytest.mark.parametrize("profile", [PAPER, MINI, QUICK, REHEARSAL], ids=lambda profile: profile.name)
+def test_every_run_occurs_once_under_one_name_and_can_be_built(profile):
+    runs = grid(profile)
+    assert len(runs) == len(set(runs)) == len({str(run) for run in runs})
+    for run in runs:
+        methods.build(run.case), scenarios.build(run.scenario), models.architecture(run.architecture)
+        assert run.dataset in profile.all_datasets and len(str(run).partition("/")[2]) < 240, "a file name"
+
+
+def test_the_papers_protocol():
+    """Lee et al. 2024, tables 2, 3 and A.2, as released."""
+    parts = studies.study(PAPER, "50_warm_start")
+    one = next(run for run in parts["cells"] if run.architecture == "vit_tiny")
+    assert (
+        one.dataset,
+        one.optimizer,
+        one.lr,
+        one.weight_decay,
+        one.batch_size,
+        one.clip,
+        one.warmup,
+        one.max_epochs,
+    ) == ("cifar100", "adamw", 3e-3, 0.05, 256, 0.5, 0.1, 100)
+    assert Counter(run.architecture for run in parts["cells"]) == dict.fromkeys(
+        ("mlp_bn", "resnet18", "vit_tiny", "vgg16"), 36 * 5
+    )
+    cells = {run.scenario for run in parts["cells"]}
+    assert len(cells) == 36 and {"warm_start", "warm_start(subset=1, noise=0)"} <= cells, (
+        "a tenth and a half are the defaults"
+    )
+    hares = {run.case for run in parts["ablation"]} | {run.case for run in parts["remedies"] if "hare" in run.case}
+    assert "hare_tortoise + l2 + augmentation" in hares and len(hares) == 8
+    settings = {(run.beta1, run.beta2, run.epsilon) for run in parts["optimiser"]}
+    assert len(settings) == 7 and (0.9, 0.999, 1e-8) not in settings
+    assert {(run.architecture, run.dataset) for run in parts["swap"]} == {
+        ("resnet18", "tiny_imagenet"),
+        ("vgg16_32", "cifar10"),
+    }
+
+
+def test_soft_rescalings_protocol():
+    """Oh et al. 2025: 100 epochs on half of the data, then 100 on all; a single task of 200; lambdas as found best."""
+    parts = studies.study(PAPER, "52_soft_rescaling")
+    run = next(run for run in parts["warm start"] if run.architecture == "cnn_bn" and "soft" in run.case)
+    assert (
+        run.scenario == "warm_start(subset=0.5, noise=0, equal=false)"
+        and run.max_epochs == 100
+        and run.clip == run.warmup == 0
+    )
+    method = methods.build(run.case)
+    assert (method.features, method.classifier, method.reinit) == (1e-4, 1.0, False)
+    assert {run.max_epochs for run in parts["single task"]} == {200}
+    assert {run.schedule for run in parts["single task, decaying"]} == {"steps"}
+    assert any("reinit=true" in run.case for run in parts["single task, decaying"])
+    assert not any("reinit=true" in run.case for part in ("single task", "warm start") for run in parts[part])
+
+
+def test_transfer_is_the_main_papers_protocol():
+    def chosen(runs):
+        return {run.case: run for run in runs if (run.architecture, run.dataset, run.seed) == ("mini_vit", "elpv", 0)}
+
+    own = chosen(grid(get_profile("mini")))
+    shared = [
+        run for run in chosen(studies.study(MINI, "54_all_methods_on_transfer")["transfer"]).values() if run.case in own
+    ]
+    assert len(shared) == 5 and all(run == own[run.case] for run in shared), (
+        "the same records, where the folder is the same"
+    )
+
+
+@pytest.mark.parametrize("name", ["quick", "mini", "rehearsal", "paper"])
+def test_a_profile_and_its_companions_can_share_a_folder(name):
+    """Where both have a network, data set, case and seed, it is the same run: else records would be of another protocol."""
+    own = {str(run).rpartition("-")[0]: run for run in grid(get_profile(name))}
+    shared = [run for run in grid(studies.companion(name)) if str(run).rpartition("-")[0] in own]
+    assert shared and all(run == own[str(run).rpartition("-")[0]] for run in shared)
+
+
+def test_digits_are_not_mirrored():
+    cases = {run.case for run in grid(MINI) if run.dataset == "digits"}
+    assert any("crop" in case for case in cases) and not any("augmentation" in case for case in cases)
+
+
+def test_choosing_families_and_cases():
+    assert {run.architecture for run in grid(MINI, ["resnet18"])} == {"mini_resnet18"}
+    assert {run.architecture for run in grid(MINI, ["mini_mlp"])} == {"mini_mlp"}, "not its whole family"
+    with pytest.raises(ValueError, match="'companions' has no architecture 'resnet81'; it has: .*mini_resnet18"):
+        grid(MINI, ["resnet81"])
+    assert {run.case for run in grid(MINI, cases=["l2"])} == {"l2"}
+    assert grid(get_profile("quick")) == grid(get_profile("quick"))
+
+
+def test_profiles_by_the_name_they_belong_to():
+    assert studies.companion("quick").name == "companions_quick" and studies.companion("mini", repeats=2).repeats == 2
+    with pytest.raises(
+        ValueError, match="'imagenet' has no companion studies; those that have: mini, quick, paper, rehearsal"
+    ):
+        studies.companion("imagenet")

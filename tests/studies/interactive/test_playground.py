@@ -1,0 +1,460 @@
+"""The playground: what it shows is what the grid would do, it leaves the grid's records alone, and its controls really work."""
+
+import json
+import queue
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from jupyter_client.manager import start_new_kernel
+
+from plasticity import interventions, train
+from plasticity.analysis.frames import histories
+from plasticity.methods import registry as methods
+from plasticity.profiles import Profile, get_profile, grid
+from plasticity.running import records
+from plasticity.running.engine import Place
+from plasticity.studies.interactive import playground
+from plasticity.studies.interactive import widgets as playground_widgets
+from plasticity.weights import _read_weights, weights_file
+
+SETTINGS = {
+    "batch_size": 8,
+    "max_epochs": 2,
+    "patience": 0,
+    "augment": "flip",
+    "lr": 0.01,
+    "optimizer": "sgd",
+    "momentum": 0.9,
+}
+TINY = Profile(
+    "tiny",
+    "for the tests",
+    ("mini_simplenet", "mini_resnet"),
+    ("photos",),
+    3,
+    {name: SETTINGS for name in ("mini_simplenet", "mini_resnet")},
+    weights="random",
+    seconds_a_run=2.0,
+)
+
+
+@pytest.fixture
+def place(world, tmp_path):
+    place = Place(str(world), str(tmp_path / "results"), 1, "cpu")
+    playground.ready(playground.choose(TINY), place)
+    return place
+
+
+def choose(**choices):
+    return playground.choose(TINY, **choices)
+
+
+def slower(epochs):
+    return replace(TINY, training={name: SETTINGS | {"max_epochs": epochs} for name in TINY.architectures})
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("profile", ["mini", "imagenet", "paper", "quick", "rehearsal"])
+def test_the_defaults_are_runs_of_the_profiles_own_grid(profile):
+    protocol = get_profile(profile)
+    runs = playground.pairs(playground.choose(protocol))
+    assert [run.case for run in runs] == ["base", "25M"] and set(runs) <= set(grid(protocol))
+
+
+def test_base_beside_another_scope_or_utility_is_still_the_grids():
+    protocol = get_profile("mini", reading="text")
+    runs = playground.pairs(
+        playground.choose(protocol, "vit", "photos", "10M", scope="global", utility="gradient", seed=1), 2
+    )
+    assert [(run.case, run.seed) for run in runs] == [("base", 1), ("10M", 1), ("base", 2), ("10M", 2)]
+    assert {runs[0], runs[2]} <= set(grid(protocol)) and runs[1].scope == "global"
+    assert len(playground.pairs(choose(case="base"), 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ({"network": "vit"}, "profile 'tiny' has no architecture 'vit'; it has: mini_simplenet, mini_resnet"),
+        ({"dataset": "elpv"}, "profile 'tiny' has no data set 'elpv'; it has: photos"),
+        ({"case": "10Q"}, "unknown case '10Q'"),
+        ({"case": "crelu"}, "changes layers, so that 'random' weights do not fit"),
+        ({"scope": "all"}, "scope='all' is unknown"),
+        ({"seed": -1}, "seed=-1 must be an integer"),
+    ],
+)
+def test_wrong_choices_are_ordinary_errors(choices, says):
+    with pytest.raises(ValueError, match=says):
+        choose(**choices)
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+class Spy(interventions.Intervention):
+    """Another method, and the weights that it leaves to the first step."""
+
+    def __init__(self, case):
+        self.inner = methods.build(case)
+        self.pretrained = self.inner.pretrained
+
+    def prepare(self, model, start):
+        rows = self.inner.prepare(model, start)
+        self.weights = train.all_weights(model)
+        return rows
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"case": "25N"},
+        {"case": "10M", "utility": "gradient", "scope": "global"},
+        {"case": "scratch"},
+        {"case": "10MN + ema", "reading": "text"},
+        {"case": "shrink_perturb(keep=0.5)"},
+    ],
+)
+def test_it_shows_the_very_weights_that_training_would_begin_with(place, choices):
+    run, spy = choose(**choices), Spy(choices["case"])
+    seen = playground.look(run, place)
+    train.fit(replace(run, max_epochs=1), place.data, "cpu", intervention=spy)
+    assert np.array_equal(seen.after.weights, spy.weights)
+    assert np.array_equal(seen.before.weights, train.all_weights(train.build(choose(case="base"), place.data)[0]))
+
+
+def test_every_reset_is_counted_and_nothing_else_moves(place):
+    seen = playground.look(choose(case="25N"), place, images=10)
+    assert (
+        sum(row["reset"] for row in seen.rows) >= (seen.before.weights != seen.after.weights).sum()
+    )  # biases of zero stay zero
+    weights = [row for row in seen.rows if row["kind"] == "weight"]
+    assert all(row["reset"] == row["size"] // 4 for row in weights) and seen.images == len(seen.after.logits) == 10
+    layers = playground.by_scope(choose(case="25M"), place)
+    shares = {
+        name: {row["reset"] / row["size"] for row in rows if row["kind"] == "weight"} for name, rows in layers.items()
+    }
+    assert max(shares["25M, scope tensor"]) <= 0.25 < max(shares["25M, scope global"])
+
+
+def test_a_method_without_a_report_is_compared_tensor_by_tensor(place):
+    rows = playground.look(choose(case="scratch"), place, images=2).rows
+    kept = {row["name"] for row in rows if row["reset"] < row["size"]}
+    assert kept == {"fc.weight", "fc.bias"} | {
+        row["name"] for row in rows if "bn" in row["name"] or "downsample.1" in row["name"]
+    }
+    assert all(row["reset"] == 0 for row in playground.look(choose(case="ema"), place, images=2).rows)
+    wider = choose(network="simplenet", case="crelu + scratch")
+    playground.ready(wider, place)
+    seen = playground.look(wider, place, images=2)
+    assert len(seen.after.weights) != len(seen.before.weights) and np.isfinite(
+        playground.change(seen.before, seen.after)["kl"]
+    )
+
+
+def test_base_moves_nothing(place):
+    seen = playground.look(choose(case="base"), place)
+    found = playground.change(seen.before, seen.after)
+    assert (found["flips"], found["logits"], found["kl"], found["features"]) == (0, 0, 0, 0) and found["spread"] > 0
+
+
+def state(logits, features):
+    return playground.State(np.zeros(3), np.array(logits), np.array(features))
+
+
+def test_the_change_of_outputs_by_hand():
+    before = state([[0.0, 0.0], [2.0, 0.0]], [[3.0, 4.0], [0.0, 1.0]])
+    after = state([[0.0, np.log(3)], [3.0, 0.0]], [[3.0, 4.0], [0.0, 2.0]])
+    found = playground.change(before, after)
+    assert found["flips"] == 0.5 and found["features"] == 0.5 and found["logits"] == pytest.approx((np.log(3) + 1) / 4)
+    q = 1 / (1 + np.exp(-2))
+    one, two = (
+        0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75),
+        q * np.log(q * (1 + np.exp(-3))) + (1 - q) * (np.log((1 - q) * (1 + np.exp(-3))) + 3),
+    )
+    assert found["kl"] == pytest.approx((one + two) / 2)
+    assert np.isnan(playground.change(before, state(after.logits, [[1.0], [1.0]]))["features"])
+
+
+def test_the_picture_of_outputs_marks_the_flips_by_shape():
+    before = state([[0.0, 1.0], [2.0, 0.0], [3.0, 0.0]], [[1.0], [1.0], [1.0]])
+    after = state([[0.0, 5.0], [0.0, 2.0], [np.inf, 0.0]], [[1.5], [2.0], [np.nan]])
+    figure = playground.output_change(playground.Look(choose(), before, after, [], 3))
+    kept, flipped = figure.axes[0].get_lines()[:2]
+    assert len(flipped.get_xdata()) == 2 and len(kept.get_xdata()) == 4 and kept.get_marker() != flipped.get_marker()
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == 2 and "n = 2 images" in figure.axes[1].get_title()
+    figure.draw_without_rendering()
+
+
+# --- racing -----------------------------------------------------------------------------------------------------------
+def test_a_race_is_the_grids_training_and_is_recorded_beside_it(place):
+    runs, seen = playground.pairs(choose(case="25M")), []
+    done = playground.race(runs, place, lambda run, history: seen.append((run.case, len(history))))
+    assert seen == [("base", 1), ("base", 2), ("25M", 1), ("25M", 2)]
+    assert done[1]["history"] == train.fit(runs[1], place.data, "cpu").history and not place.runs.exists()
+    files = {path: path.read_bytes() for path in (place.runs.parent / "playground").rglob("*.json")}
+    assert len(files) == 2 and list(playground.plan(runs, place, 2).recorded) == ["playground"] * 2
+    seen.clear()
+    assert playground.race(runs, place, lambda run, history: seen.append((run.case, len(history)))) == done
+    assert seen == [("base", 2), ("25M", 2)] and all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_the_grids_records_are_taken_unless_they_are_of_other_weights(place):
+    base, case = playground.pairs(choose(case="25M"))
+    records.save(base, records.from_fitted(train.fit(base, place.data, "cpu")), place.runs)
+    assert playground.plan([base, case], place, 2).to_dict("list") == {
+        "case": ["base", "25M"],
+        "seed": [0, 0],
+        "recorded": ["grid", ""],
+        "seconds": [0, 2],
+    }
+    first = playground.race([base, case], place)
+    path, _ = weights_file(base.architecture, "random", place.data)
+    torch.save(
+        {name: value + 0.01 if value.is_floating_point() else value for name, value in torch.load(path).items()}, path
+    )
+    _read_weights.cache_clear()
+    assert list(playground.plan([base, case], place).recorded) == ["", ""]
+    second = playground.race([base, case], place)
+    assert all(a["inputs"] != b["inputs"] for a, b in zip(first, second, strict=True))
+    assert (
+        len(list((place.runs.parent / "set-aside").rglob("*.json"))) == 1
+        and records.load_run(base, place.runs) == first[0]
+    )
+
+
+def test_a_stopped_race_keeps_whole_runs_only(place):
+    runs, seen = playground.pairs(choose(case="25M")), []
+    with pytest.raises(playground.Stopped, match="after epoch 1 of 25M, seed 0"):
+        playground.race(runs, place, lambda *epoch: seen.append(epoch), lambda: len(seen) == 3)
+    assert len(seen) == 3 and list(playground.plan(runs, place).recorded) == ["playground", ""]
+
+
+def test_a_run_that_diverges_says_so_and_is_not_kept(place):
+    runs = [replace(run, lr=1e12) for run in playground.pairs(choose())]
+    done = playground.race(runs, place)
+    assert {record["status"] for record in done} == {
+        "failed"
+    } and "base failed with seed 0: training loss" in playground.verdict(done)
+    assert not (place.runs.parent / "playground").exists() and len(histories(done)) == 0
+
+
+def told(accuracies, case="25M"):
+    return [
+        {
+            "config": {"architecture": "mini_vit", "dataset": "photos", "case": name, "seed": seed},
+            "status": "done",
+            "seconds": 1.0,
+            "metrics": {"accuracy": value, "test_items": 100},
+        }
+        for seed, both in enumerate(accuracies)
+        for name, value in zip(("base", case), both, strict=True)
+    ]
+
+
+def test_the_verdict_by_hand():
+    one = playground.verdict(told([(0.5, 0.52)]))
+    assert "base 50.00%, 25M 52.00%, a difference of +2.00 points. One seed tells nothing" in one
+    assert "100 test images alone give one a standard error of 5.0 points" in one
+    three = playground.verdict(told([(0.5, 0.51), (0.5, 0.53), (0.5, 0.52)]))
+    assert (
+        "+2.00 points (n = 3 pairs)" in three and "-0.48 to +4.48, has zero inside: no difference is shown" in three
+    )  # t = 4.303
+    assert "has zero outside: a hint" in playground.verdict(told([(0.5, 0.71), (0.5, 0.73), (0.5, 0.72)]))
+    assert playground.verdict(told([(0.5, 0.5)])[:1]).startswith("Test accuracy of base: 50.00%.")
+
+
+def test_curves_tell_base_by_more_than_colour():
+    rows = [
+        {"case": case, "seed": 0, "epoch": epoch, "train_loss": 1 / epoch, "validation_accuracy": epoch / 10}
+        for case in ("base", "25M")
+        for epoch in (1, 2)
+    ]
+    for ax, last in zip(playground.curves(pd.DataFrame(rows)).axes, (0.5, 20), strict=True):
+        base, case = ax.get_lines()
+        assert (base.get_linestyle(), base.get_marker()) != (case.get_linestyle(), case.get_marker())
+        assert base.get_ydata()[-1] == pytest.approx(last) and ax.get_title() == "n = 2 runs"
+    playground.curves(playground.histories({})).draw_without_rendering()
+
+
+# --- the controls -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def ui(place, monkeypatch):
+    monkeypatch.setattr(playground_widgets, "QUIET", 0.02)
+    made = []
+
+    def make(profile=TINY, still=False):
+        """Controls that have shown their first pictures, or that have not been asked to."""
+        made.append(playground_widgets.Playground(profile, place))
+        if still:
+            made[-1].worker.job = None
+        assert made[-1].settle()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_only_the_latest_job_is_done():
+    worker, done = playground_widgets.Latest(), []
+    for number in range(5):
+        worker.ask(lambda number=number: done.append(number), 0.05)
+    assert worker.settle(5) and done == [4]
+    worker.close()
+    worker.thread.join(5)
+    assert not worker.thread.is_alive()
+
+
+def test_a_change_shows_other_pictures_and_a_wrong_case_an_error(ui):
+    ui = ui()
+    first = ui.before.value
+    assert first.count("<img alt=") == 3 and "25M, before any training" in first and ui.error.value == ""
+    ui.controls["case"].value = "25Q"
+    assert ui.settle() and 'role="alert"' in ui.error.value and "unknown case &#x27;25Q&#x27;" in ui.error.value
+    assert ui.before.value == first and "Traceback" not in ui.error.value
+    ui.controls["case"].value, ui.controls["network"].value = "10M + ema", "mini_simplenet"
+    assert ui.settle() and ui.error.value == "" and "10M + ema, before any training" in ui.before.value
+    assert "miniature SimpleNet" in ui.status.value and ui.looked.architecture == "mini_simplenet"
+
+
+def test_method_share_and_text_say_the_same(ui, monkeypatch):
+    monkeypatch.setattr(playground_widgets, "QUIET", 1000)
+    ui = ui(still=True)
+    method, percent, case = (ui.controls[name] for name in ("method", "percent", "case"))
+    assert (method.value, percent.value) == ("M", 25)
+    percent.value = 2.5
+    method.value = "NS"
+    assert case.value == "2.5NS"
+    for text, said in (
+        ("50 N", ("N", 50)),
+        ("10M + ema", ("", 50)),
+        ("scratch", ("scratch", 50)),
+        ("99M", ("", 50)),
+        ("1.3M", ("", 50)),
+        ("nonsense", ("", 50)),
+        ("5MN", ("MN", 5)),
+    ):
+        case.value = text
+        assert (method.value, percent.value, case.value.replace(" ", "")) == (*said, text.replace(" ", "")), text
+        assert percent.disabled == (said[0] in ("", "scratch"))
+
+
+def test_every_control_has_a_label_and_begins_with_the_choice(ui):
+    ui = ui(still=True)
+    assert all(control.description for control in (*ui.controls.values(), ui.seeds, ui.start, ui.stop))
+    assert ui.run() == choose()
+
+
+@pytest.mark.slow
+def test_fine_tuning_draws_curves_and_ends_in_a_sentence(ui, place):
+    ui = ui()
+    ui.start.click()
+    assert ui.settle() and 'alt="Training loss' in ui.curves.value and "One seed tells nothing" in ui.verdict.value
+    assert (
+        "Done: 2 runs" in ui.status.value
+        and not ui.start.disabled
+        and ui.stop.disabled
+        and not ui.controls["case"].disabled
+    )
+    assert not place.runs.exists()
+    ui.seeds.value, ui.controls["case"].value = 3, "10N"
+    ui.start.click()  # before the pictures are there: they come first
+    assert ui.settle() and "10N, before any training" in ui.before.value and "n = 3 pairs" in ui.verdict.value
+    ui.controls["case"].value = "10Q"
+    ui.start.click()
+    assert (
+        ui.settle() and "unknown case" in ui.error.value and not ui.start.disabled and "n = 3 pairs" in ui.verdict.value
+    )
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()
+
+
+@pytest.mark.slow
+def test_stop_ends_the_race_within_an_epoch(ui):
+    ui = ui(slower(10_000), still=True)
+    ui.start.click()
+    wait_for(lambda: ui.histories and len(next(iter(ui.histories.values()))) >= 2)
+    assert ui.start.disabled and ui.controls["case"].disabled and not ui.stop.disabled
+    ui.controls["case"].value = "5N"  # by a program: a reader can't
+    ui.stop.click()
+    reached = len(next(iter(ui.histories.values())))
+    assert ui.settle() and len(ui.histories) == 1 and len(next(iter(ui.histories.values()))) <= reached + 1
+    assert ui.verdict.value == "" and not ui.start.disabled and ui.stop.disabled
+    assert "5N, before any training" in ui.before.value
+
+
+@pytest.mark.slow
+def test_closing_ends_the_thread_and_takes_the_widgets_away(ui):
+    ui = ui(slower(10_000), still=True)
+    ui.start.click()
+    wait_for(lambda: ui.histories)
+    ui.close()
+    ui.worker.thread.join(10)
+    assert not ui.worker.thread.is_alive() and ui.panel.comm is None and ui.controls["case"].comm is None
+    assert "playground" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_lacks_is_said_in_words(ui):
+    ui = ui(still=True)
+    path, _ = weights_file("mini_resnet", "random", ui.place.data)
+    path.unlink()
+    path.mkdir()
+    _read_weights.cache_clear()
+    ui.controls["case"].value = "5M"
+    assert ui.settle() and "Not possible:</b> IsADirectoryError" in ui.error.value and str(path) in ui.error.value
+
+
+def test_without_a_front_end_there_is_a_line_of_text_and_no_widget(place, capsys):
+    before = set(threading.enumerate())
+    assert playground_widgets.show(TINY, place) is None
+    assert "JupyterLab" in capsys.readouterr().out and set(threading.enumerate()) == before
+
+
+def outputs(client, code, attended):
+    """What a kernel shows for ``code``: the messages' contents."""
+    asked, found = client.execute(code, allow_stdin=attended), []
+    while True:
+        try:
+            message = client.get_iopub_msg(timeout=60)
+        except queue.Empty:
+            raise AssertionError(f"no answer to {code!r}") from None
+        if message["parent_header"].get("msg_id") == asked:
+            found.append(message["content"])
+            if message["content"].get("execution_state") == "idle":
+                return found
+
+
+@pytest.mark.slow
+def test_in_a_real_kernel_the_controls_answer_between_cells(place):
+    manager, client = start_new_kernel()
+    try:
+        setup = f"""
+import sys; sys.path.insert(0, {str(playground.Path(__file__).parent)!r})
+from test_playground import TINY, Place, playground_widgets
+place = Place({place.data!r}, {place.results!r}, 1, "cpu")
+"""
+        shown = outputs(client, setup + "print(playground_widgets.show(TINY, place))", attended=False)
+        assert not any("widget" in str(content.get("data")) for content in shown) and "JupyterLab" in str(shown)
+        shown = outputs(client, "ui = playground_widgets.show(TINY, place); ui.start.click()", attended=True)
+        assert any("application/vnd.jupyter.widget-view+json" in content.get("data", {}) for content in shown)
+        outputs(client, "ui.settle()", attended=True)
+        time.sleep(1)  # the kernel draws when no cell runs
+        told = outputs(
+            client,
+            "import json; print(json.dumps([ui.verdict.value, ui.status.value, ui.before.value]))",
+            attended=True,
+        )
+        verdict, status, before = json.loads(
+            next(content["text"] for content in told if content.get("name") == "stdout")
+        )
+        assert "One seed tells nothing" in verdict and "Done: 2 runs" in status and before.count("<img") == 3
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
