@@ -24,7 +24,7 @@ CHECKS := 40_paper_audit 41_claims $(if $(findstring imagenet,$(PROFILE)),,42_se
 CHECKS := $(CHECKS:%=$(EXECUTED)/%.ipynb)
 OWN := $(EXECUTED)/46_your_own_model.ipynb
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
-SOURCES := $(wildcard plasticity/*.py)
+SOURCES := $(shell find plasticity -name '*.py')
 
 .PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor scheduler worker test test-fast lab site benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
@@ -55,7 +55,7 @@ own: | $(INSTALLED)  ## base against 10M on your own images: make own MODEL=resn
 	$(EXECUTE_OWN)
 
 plan: | $(INSTALLED)  ## What a profile costs before anything is spent: make plan PROFILE=paper
-	@$(PYTHON) -m plasticity.plan $(PROFILE) --data $(DATA) --results $(RESULTS)
+	@$(PYTHON) -m plasticity plan $(PROFILE) --data $(DATA) --results $(RESULTS)
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
@@ -65,7 +65,7 @@ $(EXECUTED)/41_claims.ipynb: $(RUNS)
 $(EXECUTED)/42_sensitivity.ipynb $(EXECUTED)/45_playground.ipynb: $(EXECUTED)/00_data_prep.ipynb
 
 define EXECUTE_OWN
-$(PYTHON) -m plasticity.execute notebooks/46_your_own_model.ipynb $(OWN) -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) \
+$(PYTHON) -m plasticity.book.execute notebooks/46_your_own_model.ipynb $(OWN) -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) \
 -p workers $(WORKERS) $(if $(MODEL),-p model $(MODEL)) $(if $(IMAGES),-p images "$(IMAGES)")
 endef
 
@@ -73,7 +73,7 @@ $(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(INSTALLED)
 	$(EXECUTE_OWN)
 
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
-	$(PYTHON) -m plasticity.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)
+	$(PYTHON) -m plasticity.book.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)
 
 status: | $(INSTALLED)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
 	@$(PYTHON) -m plasticity status $(PROFILE) --results $(RESULTS)
@@ -87,7 +87,7 @@ scheduler: | $(INSTALLED)  ## A Dask scheduler on port 8786, or at the scheduler
 
 worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or FILE.json, started again when it ends
 	@while true; do $(DASK) worker $(if $(filter %.json,$(ENGINE)),--scheduler-file) $(ENGINE) --nthreads 1 --memory-limit 0 --no-dashboard \
-	--preload plasticity.cluster --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
+	--preload plasticity.running.dask --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
 test: | $(INSTALLED)  ## All tests, the notebooks included, in three processes
 	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -99,7 +99,7 @@ lab: | $(INSTALLED)  ## JupyterLab in notebooks/
 	$(PYTHON) -m jupyterlab notebooks
 
 site: | $(INSTALLED)  ## A static book of the executed notebooks, into results/<profile>/site; nothing is trained
-	@$(PYTHON) -m plasticity.book $(PROFILE) --results $(RESULTS)
+	@$(PYTHON) -m plasticity.book.site $(PROFILE) --results $(RESULTS)
 
 benchmark: | $(INSTALLED)  ## Re-initialisation, augmentation, packing, the miniatures' throughput (benchmarks/pipelines.py: by hand)
 	$(PYTHON) benchmarks/reinit_speed.py

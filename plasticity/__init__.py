@@ -9,19 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import Profile, Run, get_profile, grid
+    from .profiles import Profile, get_profile, grid
     from .reinit import Case, reinitialize
+    from .run import Run
     from .train import fit
 
 __all__ = ["Case", "Profile", "Run", "fit", "get_profile", "grid", "reinitialize"]
-ROOM = {"Case": "reinit", "reinitialize": "reinit", "fit": "train"}  # the other names live in config
+ROOM = {"Case": "reinit", "reinitialize": "reinit", "Run": "run", "fit": "train"}  # the others: profiles
 
 
 def __getattr__(name: str):
     """The public names, imported when first asked for: `python -m plasticity status` must not wait seconds for PyTorch."""
     if name not in __all__:
         raise AttributeError(f"module 'plasticity' has no attribute {name!r}; it has: {', '.join(__all__)}")
-    return getattr(import_module(f".{ROOM.get(name, 'config')}", __name__), name)
+    return getattr(import_module(f".{ROOM.get(name, 'profiles')}", __name__), name)
 
 
 def __dir__():

@@ -60,9 +60,11 @@ def run(arguments: list[str]) -> int:
         "--retry-failed", action="store_true", help="set the records of failed runs aside and try those again"
     )
     options = parser.parse_args(arguments)
-    from . import engine, studies
+    from .profiles import get_profile
+    from .running import engine
+    from .studies import all as studies
 
-    profile = studies.get_profile(options.profile, options.repeats, options.reading)
+    profile = get_profile(options.profile, options.repeats, options.reading)
     place = engine.Place(
         options.data, options.results or f"results/{profile.name}", options.workers, options.device, options.engine
     )
@@ -84,14 +86,16 @@ def reproduce(arguments: list[str]) -> int:
     parser.add_argument("--checks", action="store_true", help="what `make checks` does instead: the notebooks 40 to 46")
     options = vars(parser.parse_args(arguments))
     companions, checks = options.pop("companions"), options.pop("checks")
-    from . import config, execute, models
+    from . import profiles
+    from .book import execute
+    from .networks import table as models
 
     networks = [
-        NOTEBOOKS[models.architecture(name).family] for name in config.get_profile(options["profile"]).architectures
+        NOTEBOOKS[models.architecture(name).family] for name in profiles.get_profile(options["profile"]).architectures
     ]
     options["results"] = options["results"] or f"results/{options['profile']}"
     folder = Path(options["results"]) / "notebooks"
-    older = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    older = max(path.stat().st_mtime for path in Path(__file__).parent.rglob("*.py"))
     stages = (
         (COMPANIONS[:1], COMPANIONS[1:]) if companions else (["00_data_prep"], networks, ["20_analysis", "30_figures"])
     )
@@ -131,11 +135,11 @@ def main(arguments: list[str] | None = None) -> int:
         if command in ("run", "reproduce"):
             return {"run": run, "reproduce": reproduce}[command](rest)
         if command == "status":
-            from . import status as module
+            from .cli import status as module
         elif command == "plan":
-            from . import plan as module
+            from .cli import plan as module
         else:
-            from . import doctor as module
+            from .cli import doctor as module
         return module.main(rest)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datasets.prepare import prepare
-
 TITLES = {
     "source": "source task of the miniature world",
     "source_small": "a fifth of the source task",
@@ -95,6 +93,8 @@ def load(folder: str | Path, name: str) -> Dataset:
     The images are mapped, so that processes share the memory; what one writes to them stays its own. A set that was packed
     with fewer images than published is loaded like any other.
     """
+    from .datasets.prepare import prepare
+
     path = prepare(folder, name, complete=not (Path(folder) / name / "manifest.json").is_file())
     facts = manifest(path)
     try:

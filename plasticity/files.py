@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -70,3 +71,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def installed(path: str) -> Path:
+    """A file inside an installed package, found without importing the package; FileNotFoundError if it is missing."""
+    package, inside = path.split("/", 1)
+    spec = importlib.util.find_spec(package)
+    file = Path(spec.submodule_search_locations[0], inside) if spec else Path(path)
+    if not file.is_file():
+        pip_name = {"skimage": "scikit-image", "sklearn": "scikit-learn"}.get(package, package.replace("_", "-"))
+        raise FileNotFoundError(f"{path} is missing: `pip install --force-reinstall {pip_name}` brings it back")
+    return file

@@ -1,21 +1,17 @@
-"""Anything that acts on a network around its training, behind one small interface of five moments.
+"""Anything that acts on a network around its training, behind one small interface of six hooks.
 
-A method overrides the moments it needs; ``Combined`` runs several in the order given ("10M + ema"). What ``fit`` does
+A method overrides the hooks it needs; ``Combined`` runs several in the order given ("10M + ema"). What ``fit`` does
 not know about a method, it does not need to know. The methods by name: `methods`.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from .reinit import Case, reinitialize
-
-if TYPE_CHECKING:
-    from .run import Run
 
 TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
 EMBEDDINGS = (
@@ -37,7 +33,6 @@ class Start:
     ``images(n)`` gives at most n of the phase's training items as the network sees them, without augmentation: [n, 3, h, w].
     """
 
-    run: "Run"
     generator: torch.Generator
     optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
@@ -50,10 +45,12 @@ class Start:
     )  # the state as initialised, before weights were loaded; read only
     head: str = ""  # the name of the head's module
     images: Callable[[int], Tensor] | None = None
+    precision: str = "fp32"  # of the forward pass: "fp32", "tf32", "bf16"
+    compiled: bool = False  # whether training steps go through torch.compile
 
 
 class Intervention:
-    """The five moments, each doing nothing, and the state that a resumed run needs."""
+    """The six hooks, each doing nothing, and the state that a resumed run needs."""
 
     pretrained = True  # whether the run begins from pretrained weights
     augmentation: str | None = None  # a key of augment.AUGMENTATIONS, instead of the run's
@@ -93,43 +90,44 @@ class Intervention:
         """Take up a state given by ``state_dict``, after ``prepare``."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a run re-initialises: the choices that ``reinit.reinitialize`` has, and which tensors compete (see ``competing``)."""
+
+    reading: str = "code"
+    utility: str = "magnitude"
+    scope: str = "tensor"
+    biases: str | None = None
+    tensors: str = "weights"
+
+
 class Reinitialize(Intervention):
     """The paper's method, the base case and the bias control: once, before fine-tuning (section 3.1).
 
     In phased scenarios: before each phase that begins from learned weights.
     """
 
-    def __init__(self, case: Case):
-        self.case = case
+    def __init__(self, case: Case, settings: Settings = Settings()):  # noqa: B008 (immutable)
+        self.case, self.settings = case, settings
 
     def prepare(self, model, start):
-        """Re-initialise as the run's reading, utility, scope and biases say."""
+        """Re-initialise as the settings say."""
         if not start.learned:
             return []
-        run = start.run
-        gradients = start.gradients() if run.utility == "gradient" else None
-        report = reinitialize(
-            model,
-            self.case,
-            reading=run.reading,
-            utility=run.utility,
-            scope=run.scope,
-            biases=run.biases,
-            gradients=gradients,
-            generator=start.generator,
-            **competing(model, start),
-        )
+        chosen = asdict(self.settings)
+        names = competing(model, chosen.pop("tensors"), start.head)
+        gradients = start.gradients() if self.settings.utility == "gradient" else None
+        report = reinitialize(model, self.case, **chosen, **names, gradients=gradients, generator=start.generator)
         return [asdict(change) for change in report.tensors]
 
 
-def competing(model: nn.Module, start: Start) -> dict[str, list[str]]:
-    """What `reinitialize` must exclude or include for the run's ``tensors``; biases of what is excluded stay, too.
+def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]:
+    """What `reinitialize` must exclude or include for a run's ``tensors``; biases of what is excluded stay, too.
 
     "weights": nothing. "no_head": all but the fresh head. "no_embeddings": all but a vision transformer's class token, position
     embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no such thing.
     """
-    tensors = start.run.tensors
-    chosen = {"weights": [], "no_head": [start.head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
+    chosen = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
         tensors
     ]
     if tensors != "weights" and not chosen:

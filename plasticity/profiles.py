@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from .networks.table import architecture
 from .reinit import READINGS
 from .run import SOURCES, Run
-from .studies.companions.runs import SIZES
-from .studies.sensitivity.runs import CASE
 
 FRACTIONS = (5, 10, 25)
 CASES = ("base", *(f"{p}{rf}" for p in FRACTIONS for rf in ("M", "MN", "NS", "N")))  # section 3.1
@@ -18,6 +16,8 @@ PRETRAINING = {  # the miniatures' settings on a source task
     "mini_resnet": SGD | {"lr": 0.1, "weight_decay": 5e-4, "max_epochs": 12},
     "mini_vit": ADAMW | {"lr": 2e-3, "weight_decay": 0.05, "max_epochs": 9},
 }
+ALL_PRETRAINING = {"schedule": "cosine", "warmup": 0.08, "clip": 5.0, "batch_size": 64}
+ALL_PRETRAINING |= {"patience": 0, "validation": 0.01, "augment": "flip"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Profile:
     reading: str = "code"
     seconds_a_run: float | None = None  # measured once, for the first estimate
     complete: bool = True  # False accepts scaled-down copies of the real data sets
-    more_datasets: tuple[str, ...] = ()  # of runs that are no transfer, see studies
+    more_datasets: tuple[str, ...] = ()  # of runs other than transfer, see studies
 
     @property
     def all_datasets(self) -> tuple[str, ...]:
@@ -57,16 +57,7 @@ def source_run(name: str, weights: str) -> Run | None:
     """The run that pretrains an architecture on a source task of the miniature world; None for other weights."""
     if weights not in SOURCES or name not in PRETRAINING:
         return None
-    settings = PRETRAINING[name] | {
-        "schedule": "cosine",
-        "warmup": 0.08,
-        "clip": 5.0,
-        "batch_size": 64,
-        "patience": 0,
-        "validation": 0.01,
-        "augment": "flip",
-    }
-    return Run(name, weights, case="scratch", weights=weights, **settings)
+    return Run(name, weights, case="scratch", weights=weights, **PRETRAINING[name], **ALL_PRETRAINING)
 
 
 def source_runs(profile: Profile) -> tuple[Run, ...]:
@@ -75,7 +66,7 @@ def source_runs(profile: Profile) -> tuple[Run, ...]:
 
 
 def grid(profile: Profile, architectures=None, cases=None) -> tuple[Run, ...]:
-    """All runs of a profile (of some families or cases of it): 3 architectures x 3 data sets x cases x repeats, by seed."""
+    """All runs of a profile (of some families or cases of it): architectures x seeds x data sets x cases."""
     names = profile.architectures if architectures is None else [profile.family(name) for name in architectures]
     cases = (*profile.cases, *profile.controls) if cases is None else cases
     return tuple(
@@ -88,141 +79,118 @@ def grid(profile: Profile, architectures=None, cases=None) -> tuple[Run, ...]:
 
 
 def get_profile(name: str, repeats: int = 0, reading: str = "") -> Profile:
-    """The profile of that name; ``repeats`` above zero and a ``reading`` replace its own. Raises ValueError if unknown."""
+    """The profile of that name; ``repeats`` above zero and a ``reading`` replace its own. ValueError if unknown."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     if not isinstance(repeats, int) or repeats < 0:
         raise ValueError(f"repeats={repeats!r} must be an integer; 0 stands for the profile's own")
-    profile = PROFILES[name]
     if reading and reading not in READINGS:
         raise ValueError(f"reading={reading!r} is unknown; allowed: {', '.join(READINGS)}, or '' for the profile's own")
+    profile = PROFILES[name]
     return replace(profile, repeats=repeats or profile.repeats, reading=reading or profile.reading)
 
 
-MINI = {
-    "batch_size": 32,
-    "max_epochs": 16,
-    "patience": 3,
-    "augment": "flip",
-}  # learning rates: reference/learning_rates.md
-PROFILES = {
-    "mini": Profile(
-        "mini",
-        "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
-        architectures=("mini_simplenet", "mini_resnet", "mini_vit"),
-        datasets=("photos", "elpv", "fruits"),
-        repeats=5,
-        training={
-            "mini_simplenet": SGD | MINI | {"lr": 0.01},
-            "mini_resnet": SGD | MINI | {"lr": 0.02},
-            "mini_vit": ADAMW | MINI | {"lr": 1.2e-3},
-        },
-        weights="source",
-        seconds_a_run=1.5,
-    ),
-    "imagenet": Profile(
-        "imagenet",
-        "a network with real ImageNet weights on real photographs, offline, on a laptop",
-        architectures=("efficientnet_lite0",),
-        datasets=("photos_64", "elpv_64"),
-        repeats=3,
-        training={"efficientnet_lite0": SGD | {"lr": 0.01, "max_epochs": 30, "patience": 5}},
-        seconds_a_run=39.0,
-    ),
-    "paper": Profile(
-        "paper",
-        "the paper itself, with the released code's settings",
-        architectures=("simplenet", "resnet50", "vit_b_16"),
-        datasets=("dtd", "brain_tumor", "fruit25"),
-        repeats=10,
-        training={"simplenet": {}, "resnet50": {}, "vit_b_16": {}},
-    ),
-}
-FIRST_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
+def _derived(parent: Profile, name: str, title: str, training: dict | None = None, **changes) -> Profile:
+    """A profile that differs from its parent in some fields, and in ``training`` for every architecture."""
+    kept = changes.get("architectures", parent.architectures)
+    settings = {key: value | (training or {}) for key, value in parent.training.items() if key in kept}
+    return replace(parent, name=name, title=title, training=settings, **changes)
 
 
-def derived(name: str, parent: str, title: str, training: dict, **fields) -> None:
-    """Add a profile that differs from its parent in ``fields``, and in ``training`` for every architecture."""
-    kept = fields.get("architectures", PROFILES[parent].architectures)
-    settings = {key: value | training for key, value in PROFILES[parent].training.items() if key in kept}
-    PROFILES[name] = replace(PROFILES[parent], name=name, title=title, training=settings, **fields)
-
-
-derived(
-    "quick",
+_MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}  # rates: reference/learning_rates.md
+_mini = Profile(
     "mini",
+    "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
+    architectures=("mini_simplenet", "mini_resnet", "mini_vit"),
+    datasets=("photos", "elpv", "fruits"),
+    repeats=5,
+    training={
+        "mini_simplenet": SGD | _MINI | {"lr": 0.01},
+        "mini_resnet": SGD | _MINI | {"lr": 0.02},
+        "mini_vit": ADAMW | _MINI | {"lr": 1.2e-3},
+    },
+    weights="source",
+    seconds_a_run=1.5,
+)
+_imagenet = Profile(
+    "imagenet",
+    "a network with real ImageNet weights on real photographs, offline, on a laptop",
+    architectures=("efficientnet_lite0",),
+    datasets=("photos_64", "elpv_64"),
+    repeats=3,
+    training={"efficientnet_lite0": SGD | {"lr": 0.01, "max_epochs": 30, "patience": 5}},
+    seconds_a_run=39.0,
+)
+_paper = Profile(
+    "paper",
+    "the paper itself, with the released code's settings",
+    architectures=("simplenet", "resnet50", "vit_b_16"),
+    datasets=("dtd", "brain_tumor", "fruit25"),
+    repeats=10,
+    training={"simplenet": {}, "resnet50": {}, "vit_b_16": {}},
+)
+
+_FIRST_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
+_quick = _derived(
+    _mini,
+    "quick",
     "a first look: few runs from weaker pretraining; its numbers mean little",
     {"max_epochs": 3, "patience": 2},
-    **FIRST_LOOK,
     weights="source_small",
+    **_FIRST_LOOK,
 )
-derived(
+_imagenet_quick = _derived(
+    _imagenet,
     "imagenet_quick",
-    "imagenet",
     "a first look: few and short runs on one data set; its numbers mean little",
     {"max_epochs": 2},
-    **FIRST_LOOK,
     datasets=("photos_64",),
+    **_FIRST_LOOK,
 )
-derived(
+_imagenet_128 = _derived(
+    _imagenet,
     "imagenet_128",
-    "imagenet",
     "the same at 128 pixels with ten repeats, for a GPU",
-    {},
     datasets=("photos_128", "elpv_128"),
     repeats=10,
 )
-derived(
-    "paper_bf16", "paper", "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX", {"precision": "bf16"}
+_paper_bf16 = _derived(
+    _paper,
+    "paper_bf16",
+    "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX",
+    {"precision": "bf16"},
 )
-derived(
+_rehearsal = _derived(
+    _paper,
     "rehearsal",
-    "paper",
     "the paper's data and networks, few runs of one epoch; random weights, and scaled-down data will do",
     {"max_epochs": 1},
-    **FIRST_LOOK,
     complete=False,
     weights="random",
-)
-TRANSFER_CASES = (  # not crelu and layer_norm: they change layers, so that pretrained weights do not fit
-    "base",
-    "10M",
-    "25M",
-    "biases",
-    "l2",
-    "l2_init",
-    "l2_sp",
-    "spectral_decoupling",
-    "augmentation",
-    "shrink_perturb(keep=0.8)",
-    "redo",
-    "continual_backprop",
-    "selective_reinit",
-    "head_only",
-    "soft_rescaling",
-    "ema(momentum=0.95)",
-    "hare_tortoise(momentum=0.95, every=1)",
-    "self_distillation(momentum=0.95)",
-    "10M + soft_rescaling",
-    "10M + hare_tortoise(momentum=0.95, every=1)",
-    "10M + l2_sp",
-    "l2_sp + hare_tortoise(momentum=0.95, every=1)",
+    **_FIRST_LOOK,
 )
 
-
-PROFILES["companions"] = replace(
-    PROFILES["mini"],
-    name="companions",
-    title="the companion papers in miniature, and all methods on transfer; offline, on any laptop",
+# The companion papers. Not crelu and layer_norm: they change layers, so that pretrained weights do not fit.
+HARE = "hare_tortoise(momentum=0.95, every=1)"
+TRANSFER_CASES = (
+    *("base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation"),
+    *("shrink_perturb(keep=0.8)", "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling"),
+    *("ema(momentum=0.95)", HARE, "self_distillation(momentum=0.95)"),
+    *("10M + soft_rescaling", f"10M + {HARE}", "10M + l2_sp", f"l2_sp + {HARE}"),
+)
+_companions = _derived(
+    _mini,
+    "companions",
+    "the companion papers in miniature, and all methods on transfer; offline, on any laptop",
     repeats=3,
     cases=TRANSFER_CASES,
     controls=("scratch",),
     seconds_a_run=4.0,
-    more_datasets=tuple(dict.fromkeys(data for _, data in SIZES["companions"].pairs.values())),
+    more_datasets=("digits", "world_10", "world_20", "world_40"),
 )
-derived(
+_companions_quick = _derived(
+    _companions,
     "companions_quick",
-    "companions",
     "a first look at the companions: few and short runs; their numbers mean little",
     {"max_epochs": 3, "patience": 2},
     repeats=1,
@@ -231,19 +199,18 @@ derived(
     architectures=("mini_simplenet",),
     datasets=("photos",),
 )
-derived(
+_companions_paper = _derived(
+    _paper,
     "companions_paper",
-    "paper",
     "the companion papers as published, and all methods on the main paper's transfer, for GPUs",
-    {},
     repeats=5,
     cases=tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES),
     controls=("scratch",),
     more_datasets=("mnist", "cifar10", "cifar100", "tiny_imagenet"),
 )
-derived(
+_companions_rehearsal = _derived(
+    _companions_paper,
     "companions_rehearsal",
-    "companions_paper",
     "their data and networks at full size, single epochs; scaled-down data will do",
     {"max_epochs": 1},
     repeats=1,
@@ -255,30 +222,36 @@ derived(
     controls=(),
 )
 
-
-FEW = {"cases": ("base", CASE), "controls": ()}
-derived(
+# What the effect of 10M depends on.
+_FEW = {"cases": ("base", "10M"), "controls": ()}
+_sensitivity = _derived(
+    _mini,
     "sensitivity",
-    "mini",
     "what 10M's effect depends on, in miniature: one setting altered at a time; offline, on any laptop",
-    {},
     repeats=2,
-    **FEW,
+    **_FEW,
 )
-derived(
+_sensitivity_quick = _derived(
+    _quick,
     "sensitivity_quick",
-    "quick",
     "a first look at what 10M's effect depends on; its numbers mean little",
-    {},
     architectures=("mini_vit",),
     datasets=("elpv",),
-    **FEW,
+    **_FEW,
 )
-derived(
+_sensitivity_paper = _derived(
+    _paper,
     "sensitivity_paper",
-    "paper",
     "what 10M's effect depends on, with the paper's networks and data, for GPUs",
-    {},
     repeats=3,
-    **FEW,
+    **_FEW,
 )
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        *(_mini, _imagenet, _paper, _quick, _imagenet_quick, _imagenet_128, _paper_bf16, _rehearsal),
+        *(_sensitivity, _sensitivity_quick, _sensitivity_paper),
+        *(_companions, _companions_quick, _companions_paper, _companions_rehearsal),
+    )
+}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from .data import FOLDER, TITLES
-from .interventions import TENSORS
+from .interventions import TENSORS, Intervention, Settings
 from .methods import registry as methods
 from .networks.table import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
@@ -39,9 +39,7 @@ class Run:
     dataset: str  # a key of data.TITLES, or what own.pack_folder returned
     case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
     seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
-    weights: str = (
-        "imagenet"  # what the network was pretrained on: "imagenet", a source task, "none"; "random" for rehearsals
-    )
+    weights: str = "imagenet"  # of the pretraining: "imagenet", a source task, "none"; "random" for rehearsals
     reading: str = "code"  # "code" or "text": which reading of the paper, see reinit
     utility: str = "magnitude"  # "magnitude" or "gradient"
     scope: str = "tensor"  # weights compete within their "tensor", or "global"
@@ -116,12 +114,16 @@ class Run:
             raise ValueError(
                 f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}: betas below 1, epsilon above 0"
             )
-        method = methods.build(self.case)
+        method = self.intervention()
         if method.reshapes and method.pretrained and self.weights != "none":
             raise ValueError(
                 f"case {self.case!r} changes layers, so that {self.weights!r} weights do not fit; use weights='none', or "
                 f"'{self.case} + scratch'"
             )
+
+    def intervention(self) -> Intervention:
+        """The method that the case names, with this run's settings."""
+        return methods.build(self.case, Settings(self.reading, self.utility, self.scope, self.biases, self.tensors))
 
     def changed(self) -> dict:
         """The fields that differ from their defaults: a new field with a default leaves old runs' identity alone."""

@@ -1,28 +1,35 @@
-"""``fit``: one run from build to test, in one long function. The only training loop in the project."""
+"""``fit``: one run from build to test, the only training loop in the project. Its pieces, in the order in which it calls them:
+
+begin          build the network, load data and weights, draw the split
+begin_phase    a new optimiser; the method acts (fine-tuning has one phase, a warm start two)
+resume         take up an interrupted run
+train_epoch    steps, then validation; early stopping asks ``finished``
+results        test accuracy of the last and of the best weights
+"""
 
 import copy
 import hashlib
-import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import data as data_sets
-from . import interventions
-from .methods import registry as methods
-from .networks import table as models
+from .files import file_sha256
+from .interventions import Intervention, Start
+from .networks import table as networks
 from .run import Run
-from .running.checkpoints import Checkpoint
 from .training import measures, scenarios
 from .training.augment import AUGMENTATIONS
-from .weights import _read_weights, load_backbone, weights_file
+from .training.batches import Batches, forward, sum_of_gradients
+from .training.device import pick_device, random_states, set_precision, set_random_states
+from .training.optimizers import build_optimizer, lr_factor
+from .weights import cached_weights, load_backbone, weights_file
 
-HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
 MEASURED = 512  # items of a phase on which the plasticity metrics are measured
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
 
@@ -31,20 +38,106 @@ class Diverged(RuntimeError):
     """The training loss is NaN, infinite or beyond 1e6: the run has failed, and says so."""
 
 
+class Checkpoint(Protocol):
+    """Where the state of a run in progress goes, and where an interrupted run is taken up."""
+
+    resumed: list[int]  # epochs after which the run was taken up again
+
+    def load(self, inputs: dict) -> dict | None:
+        """The newest state of a run that began from these inputs, or None."""
+
+    def due(self) -> bool:
+        """Whether a state should be saved now."""
+
+    def save(self, epoch: int, state: dict) -> None:
+        """Keep the state after ``epoch``."""
+
+
 @dataclass
 class Fitted:
-    """What one run gave. ``model`` has the last weights, ``best_model`` those of the lowest loss on what ``run.monitor`` names."""
+    """The results of a run. ``model`` has the last weights, ``best_model`` those of the lowest loss on what ``run.monitor`` names."""
 
     run: Run
     model: nn.Module
     best_model: nn.Module
     metrics: dict[str, float]
     history: list[dict[str, float]]
-    resets: list[dict]  # rows of the intervention, for reinit one a tensor: name, kind, size, reset
-    histogram: list[int]  # counts of all parameters of the last weights between HISTOGRAM_EDGES
+    resets: list[dict]  # rows of the intervention, for reinit one per tensor: name, kind, size, reset
+    histogram: list[int]  # counts of all parameters of the last weights between measures.HISTOGRAM_EDGES
     seconds: float  # in all the processes that worked at it
     inputs: dict[str, str | None] = field(default_factory=dict)  # SHA-256 of the data and the weights it began from
     resumed: list[int] = field(default_factory=list)  # epochs after which it was taken up again
+
+
+@dataclass
+class Training:
+    """A run in progress. ``begin`` makes it; the other pieces change it."""
+
+    run: Run
+    method: Intervention
+    model: nn.Module
+    network: nn.Module  # the model, compiled where the run says so
+    initial: dict[str, Tensor]  # the state as initialised, before weights were loaded
+    inputs: dict[str, str | None]  # SHA-256 of data and weights
+    batches: Batches
+    test: Tensor  # item numbers
+    watched: Tensor  # the items whose loss is watched
+    kind: str  # "validation" or "test": what the watched items are
+    chooses: bool  # whether the watched loss stops the run and chooses its best weights
+    phases: list[scenarios.Phase]
+    order: torch.Generator  # of the batches
+    draws: torch.Generator  # of the augmentation
+    started: float
+    earlier: float = 0.0  # seconds in processes before this one
+    history: list[dict[str, float]] = field(default_factory=list)
+    resets: list[dict] = field(default_factory=list)
+    number: int = 0  # of the phase, counted from 1
+    optimizer: torch.optim.Optimizer | None = None
+    labels: Tensor | None = None  # of this phase
+    first: int = 1  # epoch of this phase
+    step: int = 0  # of this phase
+    earlier_steps: int = 0  # of the phases before
+    best: dict | None = None  # entry of the history, of this phase
+    best_state: dict | None = None
+    predictor: nn.Module | None = None
+
+    @property
+    def phase(self) -> scenarios.Phase:
+        """The phase in progress."""
+        return self.phases[self.number - 1]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; the incomplete last batch is left out."""
+        return max(1, len(self.phase.items) // self.run.batch_size)
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far, in this process and earlier ones."""
+        return self.earlier + time.perf_counter() - self.started
+
+    def images(self, count: int) -> Tensor:
+        """At most ``count`` of the phase's items as the network sees them, without augmentation: [count, 3, h, w]."""
+        return self.batches(self.phase.items[:count].to(self.batches.images.device))[0]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The loss gradient summed over the phase's items, by parameter name."""
+        run = self.run
+        return sum_of_gradients(self.model, self.batches, self.phase.items, run.batch_size, run.precision, self.labels)
+
+    def state(self) -> dict:
+        """All that ``resume`` needs; tensors are live, not copies."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state_dict(),
+            "phase": self.number,
+            "random": random_states(self.order, self.draws, self.batches.images.device),
+            "history": self.history,
+            "best_epoch": self.best["epoch"],
+            "best_state": self.best_state,
+            "seconds": self.seconds,
+        }
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -58,7 +151,7 @@ def fit(
     folder: str | Path = "data",
     device: str = "auto",
     weights: str | Path | None = None,
-    intervention: interventions.Intervention | None = None,
+    intervention: Intervention | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train one run: build, load pretrained weights; in each phase of ``run.scenario`` intervene and train; test.
@@ -73,173 +166,213 @@ def fit(
         device: "cpu", "cuda" or "auto".
         weights: a state dict file to begin from, instead of the one that ``run.weights`` names.
         intervention: what acts on the network, instead of what ``run.case`` names.
-        checkpoint: where the state after each epoch goes, and where an interrupted run is taken up: on the CPU to the same
-            result bit for bit, on the same machine with the same number of threads. Its owner removes it.
+        checkpoint: where states go, and where an interrupted run is taken up: on the CPU to the same result bit for bit, on
+            the same machine with the same number of threads. Its owner removes it.
 
     Raises:
         Diverged: the loss became NaN, infinite or huge. FileNotFoundError, ValueError: data or weights missing or wrong.
     """
-    started = time.perf_counter()
-    device = pick_device(device)
-    data = data_sets.load(Path(folder), run.dataset)
-    method = intervention or methods.build(run.case)
-    model, initial, sha256 = build(run, folder, method, weights)
-    inputs = {"data": data.sha256, "weights": sha256}
-    model = model.to(device, memory_format=torch.channels_last if run.channels_last else torch.contiguous_format)
+    training = begin(run, folder, device, weights, intervention)
+    state = checkpoint.load(training.inputs) if checkpoint else None
+    with torch.random.fork_rng():  # dropout in a network draws from the global stream: seed it, then put it back
+        torch.manual_seed(generator(run.seed, "dropout").initial_seed())
+        for number in range(1, len(training.phases) + 1):
+            begin_phase(training, number)
+            if state and number <= state["phase"]:
+                resume(training, state)
+            while not finished(training):
+                train_epoch(training)
+                if checkpoint and checkpoint.due():
+                    checkpoint.save(training.history[-1]["epoch"], training.state())
+    return results(training, checkpoint.resumed if checkpoint else [])
+
+
+def begin(
+    run: Run,
+    folder: str | Path = "data",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    intervention: Intervention | None = None,
+    data: data_sets.Dataset | None = None,
+) -> Training:
+    """All that a run needs before its first phase. ``data``: instead of the folder's data set; the rest as in `fit`."""
+    started, device = time.perf_counter(), pick_device(device)
+    data = data or data_sets.load(Path(folder), run.dataset)
+    method = intervention or run.intervention()
+    model, initial, sha256 = build(run, folder, method, weights, data)
+    batches = Batches(data, device, run.channels_last)
+    model = model.to(device, memory_format=batches.memory_format)
     set_precision(run.precision)
 
     def stream(purpose: str) -> torch.Generator:
         return generator(run.seed, purpose)
 
     train, validation = data_sets.split(data, run.validation, stream("split"))
-    test = data.test.nonzero().flatten()
-    chooses = len(validation) > 0  # whether what is watched stops the run and chooses its best weights
+    test, chooses = data.test.nonzero().flatten(), len(validation) > 0
     watched, kind = (validation, "validation") if chooses and run.monitor == "validation" else (test, "test")
-    batches = Batches(data, device, run.channels_last)
-    order, draws = stream("order"), stream("augment")
-    augment = AUGMENTATIONS[method.augmentation or run.augment]
-    phases = scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream)
-    initial, head = (
-        {name: value.to(device) for name, value in initial.items()},
-        models.architecture(run.architecture).head,
+    return Training(
+        run=run,
+        method=method,
+        model=model,
+        network=torch.compile(model, mode="reduce-overhead") if run.compiled else model,
+        initial={name: value.to(device) for name, value in initial.items()},
+        inputs={"data": data.sha256, "weights": sha256},
+        batches=batches,
+        test=test,
+        watched=watched,
+        kind=kind,
+        chooses=chooses,
+        phases=scenarios.build(run.scenario).phases(train, data.labels, len(data.class_names), run.max_epochs, stream),
+        order=stream("order"),
+        draws=stream("augment"),
+        started=started,
     )
-    network = torch.compile(model, mode="reduce-overhead") if run.compiled else model
-    resets, history, earlier, all_steps = [], [], 0.0, 0
-    state = checkpoint.load(inputs) if checkpoint else None
-    with torch.random.fork_rng(
-        enabled=True
-    ):  # dropout in a network draws from the global stream: seed it, then put it back
-        torch.manual_seed(stream("dropout").initial_seed())
-        for number, phase in enumerate(phases, start=1):
-            labels, optimizer = phase.labels.to(device), build_optimizer(run, model)
-            per_epoch = max(1, len(phase.items) // run.batch_size)  # the incomplete last batch is left out
-            total_steps, step, first = per_epoch * phase.epochs, 0, len(history) + 1
-            best = best_state = None  # of this phase
 
-            def gradients(phase=phase, labels=labels):
-                return sum_of_gradients(model, batches, phase.items, run.batch_size, run.precision, labels)
 
-            def images(count: int, phase=phase) -> Tensor:
-                return batches(phase.items[:count].to(device))[0]
+def begin_phase(training: Training, number: int) -> None:
+    """Give the phase its labels and a new optimiser, and let the method act on the network."""
+    run = training.run
+    if training.number:
+        training.earlier_steps += training.steps_per_epoch * training.phase.epochs
+    training.number, training.first, training.step = number, len(training.history) + 1, 0
+    training.best = training.best_state = None
+    training.labels = training.phase.labels.to(training.batches.images.device)
+    training.optimizer = build_optimizer(run, training.model)
+    start = Start(
+        generator=generator(run.seed, "reinit" if number == 1 else f"reinit/{number}"),
+        optimizer=training.optimizer,
+        gradients=training.gradients,
+        phase=number,
+        learned=training.inputs["weights"] is not None or number > 1,
+        initial=training.initial,
+        head=networks.architecture(run.architecture).head,
+        images=training.images,
+        precision=run.precision,
+        compiled=run.compiled,
+    )
+    training.resets += training.method.prepare(training.model, start)
 
-            own, learned = stream("reinit" if number == 1 else f"reinit/{number}"), sha256 is not None or number > 1
-            resets += method.prepare(
-                model, interventions.Start(run, own, optimizer, gradients, number, learned, initial, head, images)
-            )
-            if state and number < state["phase"]:
-                all_steps += total_steps  # prepared again, in turn, and trained already
-                history += state["history"][len(history) : len(history) + phase.epochs]
-                continue
-            if state and number == state["phase"]:
-                model.load_state_dict(state["model"])
-                optimizer.load_state_dict(state["optimizer"])
-                method.load_state_dict(state["method"])
-                set_random_states(state["random"], order, draws, device)
-                history, best_state, earlier = state["history"], state["best_state"], state["seconds"]
-                best = history[state["best_epoch"] - 1]
-                step = (len(history) + 1 - first) * per_epoch
-                all_steps, predictor = all_steps + step, method.evaluated(model)
-            for epoch in range(len(history) + 1, first + phase.epochs):
-                if best and run.patience and history[-1]["epoch"] - best["epoch"] >= run.patience:
-                    break
-                model.train()
-                loss_sum = torch.zeros((), device=device)
-                items = phase.items[torch.randperm(len(phase.items), generator=order)].to(device)
-                for index in items[: per_epoch * run.batch_size].split(run.batch_size):
-                    step, all_steps = step + 1, all_steps + 1
-                    for group in optimizer.param_groups:
-                        group["lr"] = run.lr * lr_factor(run, step, total_steps)
-                    seen = batches(index, augment, draws)[0]
-                    logits = forward(network, seen, run.precision)
-                    loss = F.cross_entropy(logits, labels[index])
-                    penalty = method.penalty(model, logits, seen)
-                    optimizer.zero_grad()
-                    (loss if penalty is None else loss + penalty).backward()
-                    if run.clip:
-                        nn.utils.clip_grad_norm_(model.parameters(), run.clip)
-                    optimizer.step()
-                    method.after_step(all_steps)
-                    loss_sum += loss.detach()
-                method.after_epoch(epoch)
-                train_loss = loss_sum.item() / per_epoch
-                if not abs(train_loss) <= DIVERGED:
-                    raise Diverged(
-                        f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate"
-                    )
-                predictor, ends = method.evaluated(model), epoch == first + phase.epochs - 1
-                history.append({"epoch": epoch, "train_loss": train_loss})
-                if run.scenario != "transfer":
-                    history[-1]["phase"] = number
-                # A phase on a tenth of the data has ten times as many epochs: its test curve gets as many points as another's.
-                if chooses or ends or (epoch - first + 1) % max(1, phase.epochs // run.max_epochs) == 0:
-                    found = evaluate(predictor, batches, watched, run.precision)
-                    history[-1] |= {f"{kind}_loss": found[0], f"{kind}_accuracy": found[1]}
-                if run.measure and ((epoch - first + 1) % run.measure == 0 or ends):
-                    history[-1] |= measures.measure(
-                        model, images(MEASURED), labels[phase.items[:MEASURED].to(device)], initial, head
-                    )
-                # Where nothing is held out, test items choose nothing: the last epoch is the one that counts.
-                if best is None or not chooses or history[-1][f"{kind}_loss"] < best[f"{kind}_loss"]:
-                    best = history[-1]
-                    best_state = (
-                        {name: value.clone() for name, value in predictor.state_dict().items()} if chooses else None
-                    )
-                if checkpoint:
-                    checkpoint.save(
-                        epoch,
-                        {
-                            "model": model.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "method": method.state_dict(),
-                            "phase": number,
-                            "random": random_states(order, draws, device),
-                            "history": history,
-                            "best_epoch": best["epoch"],
-                            "best_state": best_state,
-                            "seconds": earlier + time.perf_counter() - started,
-                        },
-                    )
 
-    last, best_model = history[-1], copy.deepcopy(predictor)
-    metrics = {"accuracy": evaluate(predictor, batches, test, run.precision)[1]}
-    if chooses:
-        best_model.load_state_dict(best_state)
+def resume(training: Training, state: dict) -> None:
+    """Take up ``state``. In a phase before its own, which was prepared again in turn, only the history is taken."""
+    if training.number < state["phase"]:
+        training.history += state["history"][len(training.history) :][: training.phase.epochs]
+        return
+    training.model.load_state_dict(state["model"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.method.load_state_dict(state["method"])
+    set_random_states(state["random"], training.order, training.draws, training.batches.images.device)
+    training.history, training.best_state, training.earlier = state["history"], state["best_state"], state["seconds"]
+    training.best = training.history[state["best_epoch"] - 1]
+    training.step = (len(training.history) + 1 - training.first) * training.steps_per_epoch
+    training.predictor = training.method.evaluated(training.model)
+
+
+def finished(training: Training) -> bool:
+    """Whether the phase is over: all of its epochs are done, or ``run.patience`` epochs brought no lower watched loss."""
+    done, run = len(training.history), training.run
+    if done + 1 - training.first >= training.phase.epochs:
+        return True
+    return bool(training.best and run.patience and done - training.best["epoch"] >= run.patience)
+
+
+def train_epoch(training: Training) -> None:
+    """One epoch: steps over the phase's items in a new order, then validation. Adds an entry to the history."""
+    run, batches, epoch = training.run, training.batches, len(training.history) + 1
+    items = training.phase.items[torch.randperm(len(training.phase.items), generator=training.order)]
+    used = items.to(batches.images.device)[: training.steps_per_epoch * run.batch_size]
+    training.model.train()
+    loss_sum = torch.zeros((), device=used.device)
+    for index in used.split(run.batch_size):
+        loss_sum += train_step(training, index)
+    training.method.after_epoch(epoch)
+    train_loss = loss_sum.item() / training.steps_per_epoch
+    if not abs(train_loss) <= DIVERGED:
+        message = f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate"
+        raise Diverged(message)
+    training.predictor = training.method.evaluated(training.model)
+    training.history.append({"epoch": epoch, "train_loss": train_loss} | _validation(training, epoch))
+    _keep_best(training)
+
+
+def train_step(training: Training, index: Tensor) -> Tensor:
+    """One optimiser step on the items ``index`` [batch]; returns the loss, without the method's penalty, on the device."""
+    run, method, optimizer = training.run, training.method, training.optimizer
+    training.step += 1
+    for group in optimizer.param_groups:
+        group["lr"] = run.lr * lr_factor(run, training.step, training.steps_per_epoch * training.phase.epochs)
+    augment = AUGMENTATIONS[method.augmentation or run.augment]
+    images = training.batches(index, augment, training.draws)[0]
+    logits = forward(training.network, images, run.precision)
+    loss = F.cross_entropy(logits, training.labels[index])
+    penalty = method.penalty(training.model, logits, images)
+    optimizer.zero_grad()
+    (loss if penalty is None else loss + penalty).backward()
+    if run.clip:
+        nn.utils.clip_grad_norm_(training.model.parameters(), run.clip)
+    optimizer.step()
+    method.after_step(training.earlier_steps + training.step)
+    return loss.detach()
+
+
+def _validation(training: Training, epoch: int) -> dict[str, float]:
+    """What the history says of an epoch besides its training loss."""
+    run, kind, phase = training.run, training.kind, training.phase
+    done, entry = epoch - training.first + 1, {}
+    if run.scenario != "transfer":
+        entry["phase"] = training.number
+    # A phase on a tenth of the data has ten times as many epochs: its test curve gets as many points as another's.
+    if training.chooses or done == phase.epochs or done % max(1, phase.epochs // run.max_epochs) == 0:
+        loss, accuracy = evaluate(training.predictor, training.batches, training.watched, run.precision)
+        entry |= {f"{kind}_loss": loss, f"{kind}_accuracy": accuracy}
+    if run.measure and (done % run.measure == 0 or done == phase.epochs):
+        labels = training.labels[phase.items[:MEASURED].to(training.labels.device)]
+        head = networks.architecture(run.architecture).head
+        entry |= measures.measure(training.model, training.images(MEASURED), labels, training.initial, head)
+    return entry
+
+
+def _keep_best(training: Training) -> None:
+    """Keep the weights if the watched loss is the phase's lowest. Where nothing is held out, the last epoch counts."""
+    entry, loss = training.history[-1], f"{training.kind}_loss"
+    if training.best is None or not training.chooses or entry[loss] < training.best[loss]:
+        training.best = entry
+        if training.chooses:
+            training.best_state = {name: value.clone() for name, value in training.predictor.state_dict().items()}
+
+
+def results(training: Training, resumed: list[int]) -> Fitted:
+    """Test the last and the best weights."""
+    run, kind, predictor = training.run, training.kind, training.predictor
+    last, best, best_model = training.history[-1], training.best, copy.deepcopy(predictor)
+
+    def accuracy(model: nn.Module, items: Tensor) -> float:
+        return evaluate(model, training.batches, items, run.precision)[1]
+
+    metrics = {"accuracy": accuracy(predictor, training.test)}
+    if training.chooses:
+        best_model.load_state_dict(training.best_state)
         metrics |= {
-            "best_accuracy": evaluate(best_model, batches, test, run.precision)[1],
+            "best_accuracy": accuracy(best_model, training.test),
             f"{kind}_accuracy": last[f"{kind}_accuracy"],
             f"best_{kind}_accuracy": best[f"{kind}_accuracy"],
             f"best_{kind}_loss": best[f"{kind}_loss"],
             "best_epoch": best["epoch"],
         }
     if run.scenario != "transfer":
-        metrics["train_accuracy"] = evaluate(predictor, batches, phases[-1].items, run.precision)[1]
-    metrics |= {"epochs": last["epoch"], "test_items": len(test)}
-    seconds = earlier + time.perf_counter() - started
-    resumed = checkpoint.resumed if checkpoint else []
-    return Fitted(
-        run, predictor, best_model, metrics, history, resets, weight_histogram(predictor), seconds, inputs, resumed
-    )
-
-
-def random_states(order: torch.Generator, draws: torch.Generator, device: torch.device) -> dict[str, Tensor]:
-    """The state of every random stream that training goes on to draw from."""
-    states = {"order": order.get_state(), "draws": draws.get_state(), "cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def set_random_states(
-    states: dict[str, Tensor], order: torch.Generator, draws: torch.Generator, device: torch.device
-) -> None:
-    """Take up the states that ``random_states`` gave."""
-    order.set_state(states["order"])
-    draws.set_state(states["draws"])
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+        metrics["train_accuracy"] = accuracy(predictor, training.phase.items)
+    metrics |= {"epochs": last["epoch"], "test_items": len(training.test)}
+    histogram = measures.weight_histogram(predictor)
+    parts = (predictor, best_model, metrics, training.history, training.resets, histogram)
+    return Fitted(run, *parts, training.seconds, training.inputs, resumed)
 
 
 def build(
-    run: Run, folder: str | Path, method: interventions.Intervention | None = None, weights: str | Path | None = None
+    run: Run,
+    folder: str | Path,
+    method: Intervention | None = None,
+    weights: str | Path | None = None,
+    data: data_sets.Dataset | None = None,
 ) -> tuple[nn.Module, dict[str, Tensor], str | None]:
     """The network as the run begins it, its state as initialised, and the SHA-256 of its weights file (None from scratch).
 
@@ -247,59 +380,25 @@ def build(
     replace all but the head. The method has reshaped it, but not acted on it. Raises ValueError for a network that is made for
     another size of image.
     """
-    data, arch = data_sets.load(Path(folder), run.dataset), models.architecture(run.architecture)
+    data, arch = data or data_sets.load(Path(folder), run.dataset), networks.architecture(run.architecture)
     if arch.fixed and data.images.shape[1] != arch.image_size:
         raise ValueError(
             f"{run.architecture} takes images of {arch.image_size} pixels; those of {run.dataset!r} have "
             f"{data.images.shape[1]}"
         )
-    model = models.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
-    method = method or interventions.Intervention()
+    model = networks.build(run.architecture, len(data.class_names), seed=generator(run.seed, "model").initial_seed())
+    method = method or Intervention()
     if method.head_draw:
         other = generator(run.seed, f"head/{method.head_draw}").initial_seed()
-        head = models.build(run.architecture, len(data.class_names), seed=other).get_submodule(arch.head)
+        head = networks.build(run.architecture, len(data.class_names), seed=other).get_submodule(arch.head)
         model.get_submodule(arch.head).load_state_dict(head.state_dict())
     method.reshape(model)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     if not method.pretrained or run.weights == "none":
         return model, initial, None
     path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
-    load_backbone(model, _read_weights(path, sha256), arch.head)
-    return model, initial, sha256 or models.file_sha256(path)
-
-
-class Batches:
-    """Normalised float batches of a packed data set that stays as uint8 on the device."""
-
-    def __init__(self, data: data_sets.Dataset, device: torch.device, channels_last: bool = True):
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.images, self.labels = data.images.to(device), data.labels.to(device)
-        self.mean, self.std = (255 * v.view(1, 3, 1, 1).to(device) for v in (data.mean, data.std))
-
-    def __call__(self, index: Tensor, augment=None, draws=None) -> tuple[Tensor, Tensor]:
-        """(images [batch, 3, height, width] float32, labels [batch]) for item numbers [batch]."""
-        images = self.images[index.to(self.images.device)]
-        images = augment(images, draws) if augment else images
-        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        images = images.sub_(self.mean).div_(
-            self.std
-        )  # by planes, which takes a third of the time it takes pixel by pixel
-        return images.contiguous(memory_format=self.memory_format), self.labels[index.to(self.labels.device)]
-
-
-def set_precision(precision: str) -> None:
-    """Whether a GPU may round float32 to TF32 in matrix products and convolutions: only under "tf32".
-
-    PyTorch's own default, and so the released code's on recent GPUs, is TF32 in convolutions alone.
-    """
-    # The older of PyTorch's two ways to say so: torch.compile still asks by it, and mixing them is an error.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-
-
-def forward(model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:
-    """Logits [batch, classes] in float32; under "bf16" the network computes in autocast, its weights stay float32."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return model(images).float()
+    load_backbone(model, cached_weights(path, sha256), arch.head)
+    return model, initial, sha256 or file_sha256(path)
 
 
 @torch.inference_mode()
@@ -316,64 +415,3 @@ def evaluate(
         sums.append(torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), correct.double()]))
     loss, correct = torch.stack(sums).cumsum(0)[-1].tolist()
     return loss / len(items), correct / len(items)
-
-
-def sum_of_gradients(
-    model: nn.Module,
-    batches: Batches,
-    items: Tensor,
-    batch_size: int,
-    precision: str = "fp32",
-    labels: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched.
-
-    ``labels`` [n] of all items replace the data set's own. Frozen parameters have zeros.
-    """
-    named, total = {name: p for name, p in model.named_parameters() if p.requires_grad}, None
-    labels = batches.labels if labels is None else labels
-    model.eval()
-    for index in items.to(labels.device).split(batch_size):
-        loss = F.cross_entropy(forward(model, batches(index)[0], precision), labels[index])
-        batch = torch.autograd.grad(loss, list(named.values()))
-        total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
-    return {name: torch.zeros_like(p) for name, p in model.named_parameters()} | dict(zip(named, total, strict=True))
-
-
-def build_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over all parameters, in the fused form."""
-    if run.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), run.lr, momentum=run.momentum, weight_decay=run.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(
-        model.parameters(), run.lr, (run.beta1, run.beta2), run.epsilon, run.weight_decay, fused=True
-    )
-
-
-def lr_factor(run: Run, step: int, total_steps: int) -> float:
-    """What the learning rate is multiplied by at ``step`` (from 1) of a phase: linear warm-up, then as ``run.schedule`` says."""
-    warmup = min(1.0, step / (run.warmup * total_steps)) if run.warmup else 1.0
-    if run.schedule == "cosine":
-        return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps))
-    done = (step - 1) / total_steps
-    return warmup * 0.1 ** ((done >= 0.5) + (done >= 0.75)) if run.schedule == "steps" else warmup
-
-
-def all_weights(model: nn.Module) -> np.ndarray:
-    """All parameters of a network as one float32 array [parameters], in order."""
-    return torch.cat([p.detach().flatten().float().cpu() for p in model.parameters()]).numpy()
-
-
-def weight_histogram(model: nn.Module) -> list[int]:
-    """Counts of all parameters between HISTOGRAM_EDGES; what lies outside counts in the outermost bins."""
-    return np.histogram(all_weights(model).clip(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0].tolist()
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" is the first CUDA device, or the CPU where there is none. Raises ValueError for what is not there."""
-    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
-        raise ValueError(f"device={name!r} is unknown; allowed: 'auto', 'cpu', 'cuda', 'cuda:<number>'")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r}, but PyTorch sees no CUDA device here; use 'cpu' or 'auto'")
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import data as data_sets
-from .datasets.world import installed
-from .files import NotDownloaded, file_sha256, offline, retrieve
+from .files import NotDownloaded, file_sha256, installed, offline, retrieve
 from .networks import table as models
 from .profiles import source_run
 from .run import Run
@@ -39,7 +38,7 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
         return (
             other if path.suffix == ".safetensors" and not path.is_file() and other.is_file() else path
         ), arch.sha256
-    path = _source_weights(source, folder)
+    path = source_path(source, folder)
     if not path.with_suffix(".json").is_file():
         raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
     return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
@@ -80,14 +79,14 @@ def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
         return False
 
 
-def _source_weights(source: Run, folder) -> Path:
+def source_path(source: Run, folder) -> Path:
     content = data_sets.load(Path(folder), source.dataset).sha256
     key = hashlib.sha256((source.key + content).encode()).hexdigest()[:8]
     return Path(folder) / "weights" / f"{source.architecture}-{source.dataset}-{key}.pt"
 
 
 @lru_cache(maxsize=4)
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+def cached_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     return read_weights(path, sha256)
 
 

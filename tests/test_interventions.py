@@ -247,7 +247,7 @@ def test_the_best_model_is_the_predictor_of_the_best_epoch(world):
 def test_a_state_dict_takes_a_method_to_where_it_was(world):
     one, other = Ema(), Ema()
     go(world, intervention=one)
-    start = Start(RUN, torch.Generator(), None, dict)
+    start = Start(torch.Generator(), None, dict)
     other.prepare(models.build("mini_simplenet", 3, seed=5), start)
     assert not equal(one.slow.state_dict(), other.slow.state_dict())
     other.load_state_dict(copy.deepcopy(one.state_dict()))
@@ -305,7 +305,7 @@ def test_the_papers_case_is_reinitialize_on_the_pretrained_network(world):
 def test_the_runs_fields_reach_the_method(world, field, value):
     run = Run(**vars(RUN) | {"case": "10M", field: value})
     model, expected = loaded(world), loaded(world)
-    build("10M").prepare(model, Start(run, torch.Generator(), None, dict))
+    run.intervention().prepare(model, Start(torch.Generator(), None, dict))
     reinitialize(expected, "10M", **{field: value})
     assert equal(model.state_dict(), expected.state_dict())
     reinitialize(expected := loaded(world), "10M")
@@ -343,10 +343,10 @@ def test_the_runs_fields_reach_the_method(world, field, value):
 )
 def test_which_tensors_compete(architecture, tensors, left_out, added):
     run = Run(architecture, "photos", "10M", tensors=tensors)
-    start = Start(run, torch.Generator(), None, dict, head=models.architecture(architecture).head)
+    start = Start(torch.Generator(), None, dict, head=models.architecture(architecture).head)
     model = models.build(architecture, 5, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    rows = {row["name"]: row for row in build("10M").prepare(model, start)}
+    rows = {row["name"]: row for row in run.intervention().prepare(model, start)}
     usual = {t.name for t in reinitialize(models.build(architecture, 5, seed=0), "10M", dry_run=True).tensors}
     assert usual - rows.keys() == left_out and not left_out & rows.keys()
     new = rows.keys() - usual
@@ -360,7 +360,7 @@ def test_which_tensors_compete(architecture, tensors, left_out, added):
 def test_the_embeddings_of_another_librarys_vision_transformer():
     model = timm.models.VisionTransformer(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=1, num_classes=3)
     run = Run("mini_vit", "photos", "10M", tensors="no_embeddings")
-    found = competing(model, Start(run, torch.Generator(), None, dict))
+    found = competing(model, run.tensors, "")
     assert found == {"exclude": ["cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"]}
 
 
@@ -369,9 +369,9 @@ def test_a_network_without_such_tensors_says_so():
         ("mini_resnet", "no_embeddings", "MiniResNet has no class token, position embedding or patch"),
         ("mlp", "with_gains", "Chain has no gain of a norm layer"),
     ):
-        start = Start(Run(case, "photos", "10M", tensors=tensors), torch.Generator(), None, dict)
+        run = Run(case, "photos", "10M", tensors=tensors)
         with pytest.raises(ValueError, match=f"tensors='{tensors}': {model}.*use tensors='weights'"):
-            build("10M").prepare(models.build(case, 3, seed=0), start)
+            run.intervention().prepare(models.build(case, 3, seed=0), Start(torch.Generator(), None, dict, head="fc"))
 
 
 def test_scratch_has_the_head_and_batches_of_base_but_no_pretrained_weights(world, tmp_path):
@@ -484,7 +484,7 @@ def test_10m_plus_ema_by_name(world, monkeypatch):
 def test_the_order_of_a_combination_counts(world, monkeypatch):
     """The copy that ema makes at its turn holds the reset weights only if the reset came first."""
     monkeypatch.setitem(methods.NAMED, "ema", Ema)
-    start = Start(Run(**vars(RUN) | {"case": "10M"}), torch.Generator(), None, dict)
+    start = Start(torch.Generator(), None, dict)
     slow = {}
     for text in ("10M + ema", "ema + 10M"):
         (method := build(text)).prepare(loaded(world), start)

@@ -1,87 +1,15 @@
 """What one run is, which runs a grid has, and which way the rooms of the house open."""
 
-import ast
 import math
 from collections import Counter
 from dataclasses import asdict, fields, make_dataclass, replace
-from pathlib import Path
 
 import pytest
 
-import plasticity
 from plasticity import Profile, Run, get_profile, grid
 from plasticity import run as config
 from plasticity.profiles import CASES, CONTROL_CASES, PROFILES, source_run
 
-ROOMS = (
-    "identity",
-    "notation",
-    "reinit",
-    "interventions",
-    "averages",
-    "penalties",
-    "rescaling",
-    "resets",
-    "units",
-    "surgery",
-    "methods",
-    "scenarios",
-    "fetch",
-    "companion_models",
-    "models",
-    "render",
-    "offline",
-    "decode",
-    "duplicates",
-    "real",
-    "classic",
-    "data",
-    "prepare",
-    "augment",
-    "config",
-    "sensitivity",
-    "studies",
-    "workers",
-    "checkpoints",
-    "measures",
-    "train",
-    "place",
-    "status",
-    "records",
-    "progress",
-    "cluster",
-    "engine",
-    "kernel",
-    "execute",
-    "grim",
-    "paper",
-    "contradictions",
-    "audit",
-    "ranks",
-    "audit_simulation",
-    "stats",
-    "plan",
-    "figures",
-    "companion_papers",
-    "comparisons",
-    "companion_tables",
-    "verdicts",
-    "companion_figures",
-    "sensitivity_tables",
-    "sensitivity_figures",
-    "audit_figures",
-    "evidence",
-    "selection",
-    "claims",
-    "claim_figures",
-    "own",
-    "playground",
-    "playground_widgets",
-    "pages",
-    "book",
-    "doctor",
-    "__main__",
-)
 RUN = Run("mini_vit", "photos")
 
 
@@ -377,53 +305,3 @@ def test_profile_is_a_public_frozen_dataclass():
     with pytest.raises(AttributeError):
         get_profile("mini").repeats = 3
     assert isinstance(get_profile("mini"), Profile)
-
-
-# --- imports point one way --------------------------------------------------------------------------------------------
-def imported_rooms(source):
-    """Names of the package's modules that a module's source imports, at any depth, save under TYPE_CHECKING."""
-    found = set()
-
-    def visit(node):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.orelse:
-                visit(child)
-            return
-        if isinstance(node, ast.Import):
-            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("plasticity."))
-        if isinstance(node, ast.ImportFrom):
-            inside = node.level == 1 or (node.module or "").split(".")[0] == "plasticity"
-            path = (node.module or "").removeprefix("plasticity").strip(".")
-            if inside:
-                found.update([path.split(".")[0]] if path else [a.name for a in node.names])
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(source))
-    return found
-
-
-FILES = sorted(p for p in Path(plasticity.__file__).parent.glob("*.py") if p.stem != "__init__")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_a_room_imports_only_earlier_rooms(path):
-    assert path.stem in ROOMS, f"{path.name} has no place in the order"
-    earlier = set(ROOMS[: ROOMS.index(path.stem)])
-    assert imported_rooms(path.read_text()) <= earlier
-
-
-def test_the_import_finder_sees_every_spelling():
-    source = """
-from . import data as d, models
-from .reinit import Case
-from plasticity.render import drop
-from plasticity import config
-import plasticity.train
-import torch
-if TYPE_CHECKING:
-    from .figures import Figure
-def late():
-    from .stats import table
-"""
-    assert imported_rooms(source) == {"data", "models", "reinit", "render", "config", "train", "stats"}

@@ -15,6 +15,7 @@ from plasticity.methods import registry as methods
 from plasticity.run import Run
 from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.pretrain import pretrain
+from plasticity.training import measures
 from plasticity.training.augment import AUGMENTATIONS
 from plasticity.weights import has_weights, weights_file
 
@@ -207,7 +208,7 @@ def test_gradients_touch_nothing(world, tiny_run):
 def test_histogram_counts_every_parameter(world, tiny_run):
     fitted = train.fit(tiny_run(max_epochs=1), world, "cpu", weights=world / "mini_resnet.pt")
     assert sum(fitted.histogram) == sum(p.numel() for p in fitted.model.parameters())
-    assert len(fitted.histogram) == len(train.HISTOGRAM_EDGES) - 1
+    assert len(fitted.histogram) == len(measures.HISTOGRAM_EDGES) - 1
 
 
 def test_augmentations_keep_shape_and_draw_per_image():

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from ..data import TITLES
 from ..networks.table import ARCHITECTURES, architecture
 from ..profiles import CASES, CONTROL_CASES
-from ..train import HISTOGRAM_EDGES
+from ..training.measures import HISTOGRAM_EDGES
 
 BLUE, GREEN, RED, GREY = "#0072B2", "#009E73", "#D55E00", "#666666"
 COLOURS = {

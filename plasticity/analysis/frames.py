@@ -68,7 +68,7 @@ def histories(records: list[dict]) -> pd.DataFrame:
 
 
 def histogram(records: list[dict], **config) -> np.ndarray:
-    """Counts of all weights between train.HISTOGRAM_EDGES, summed over the finished runs whose config has these values."""
+    """Counts of all weights between measures.HISTOGRAM_EDGES, summed over the finished runs whose config has these values."""
     chosen = [
         np.array(record["histogram"])
         for record in records

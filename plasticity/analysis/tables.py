@@ -20,7 +20,6 @@ KEYS = ["architecture", "dataset", "case"]
 METRICS = "accuracy", "best_accuracy"
 RESULTS = {"simplenet": "table3", "resnet": "table4", "vit": "table5"}  # the paper's tables of results, by family
 FAMILY = {name: FAMILIES[network.family] for name, network in ARCHITECTURES.items()}
-SHOWN |= {"base": "Base", "": "-"} | {case: f"{case.title()} (control)" for case in CONTROL_CASES}
 BESIDE = [
     "Architecture",
     "Dataset",
@@ -37,7 +36,6 @@ BESIDE = [
     "Ours: n",
 ]
 MARKS = {"case > base": "", "base > case": " (base > case)"}  # which accuracy the test takes to be the greater one
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "\n": " "}
 Row = namedtuple("Row", "architecture dataset case n failed accuracy accuracy_std epochs epochs_std")
 Versus = namedtuple(
     "Versus", "architecture dataset case n failed base_n base_failed gain epochs_change alternative p_accuracy p_epochs"

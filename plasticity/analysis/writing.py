@@ -8,9 +8,12 @@ import pandas as pd
 
 from ..data import TITLES
 from ..networks.table import ARCHITECTURES
+from ..profiles import CONTROL_CASES
 
 SHOWN = TITLES | {name: network.title for name, network in ARCHITECTURES.items()}
+SHOWN |= {"base": "Base", "": "-"} | {case: f"{case.title()} (control)" for case in CONTROL_CASES}
 MARKDOWN = str.maketrans({"|": r"\|", "*": r"\*", "<": "&lt;", "\n": " "})
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "\n": " "}
 LATEX = str.maketrans(LATEX | {"<": "$<$", ">": "$>$"} | {sign: "\\" + sign for sign in "&%$#_{}"})
 
 

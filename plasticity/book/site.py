@@ -19,7 +19,7 @@ from PIL import Image
 from ..profiles import Profile, get_profile
 from . import pages
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "What came out"  # the section of README.md that the first page shows
 REFERENCE = {
     "README.md": "readme.md",

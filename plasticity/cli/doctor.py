@@ -19,7 +19,7 @@ from . import status
 
 OK, NOTE, NO = "ok", "note", "NO"  # well; it runs all the same; something essential is wrong
 EXTRAS = ("", "notebooks", "cluster", "test")
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 ROOM, FULL = 1.0, 0.01  # GB that should be free besides what is to be packed; GB under which nothing can be done
 
 

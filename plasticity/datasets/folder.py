@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .. import data
-from ..files import file_sha256, require_space
+from ..files import file_sha256, installed, require_space
 from . import decode, duplicates
 from . import main_paper as real
 from . import world as offline
@@ -206,9 +206,7 @@ def example_folder(folder: str | Path) -> Path:
         for name in EXAMPLE:
             inner = Path(scratch) / target.name / name
             inner.mkdir(parents=True)
-            tiles = _tiles(
-                np.asarray(Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB")), EXAMPLE_PIXELS
-            )
+            tiles = _tiles(np.asarray(Image.open(installed(offline.PHOTOS[name])).convert("RGB")), EXAMPLE_PIXELS)
             for i, tile in enumerate(rng.permutation(len(tiles))[:EXAMPLE_IMAGES]):
                 Image.fromarray(tiles[tile]).save(inner / f"{i:02}.png")
         with contextlib.suppress(OSError):  # another process was faster

@@ -7,7 +7,6 @@ same numpy, scikit-image and Pillow).
 """
 
 import csv
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 from skimage.transform import resize
 
+from ..files import installed
 from .render import SHAPES, TEXTURES, drop, finish, halve, object_on_background, paint, polygon
 
 SIZE = 32  # pixels of the miniature world
@@ -201,17 +201,6 @@ def fruits(seed: int = 1) -> Arrays:
         sources += [f"generated fruit {name}"] * 36
     labels, test = np.repeat(np.arange(25), 36), np.tile(np.arange(36) >= 16, 25)
     return Arrays(quantise(np.concatenate(images)), labels, test, tuple(FRUITS), sources)
-
-
-def installed(path: str) -> Path:
-    """A file inside an installed package, found without importing the package; FileNotFoundError if it is missing."""
-    package, inside = path.split("/", 1)
-    spec = importlib.util.find_spec(package)
-    file = Path(spec.submodule_search_locations[0], inside) if spec else Path(path)
-    if not file.is_file():
-        pip_name = {"skimage": "scikit-image", "sklearn": "scikit-learn"}.get(package, package.replace("_", "-"))
-        raise FileNotFoundError(f"{path} is missing: `pip install --force-reinstall {pip_name}` brings it back")
-    return file
 
 
 def photograph(name: str, halve: bool = True) -> np.ndarray:

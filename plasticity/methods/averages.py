@@ -109,7 +109,7 @@ class SelfDistillation(Ema):
 
     def prepare(self, model, start):
         """As `Ema`."""
-        self.low_precision = start.run.precision == "bf16"
+        self.low_precision = start.precision == "bf16"
         return super().prepare(model, start)
 
     def penalty(self, model, logits, images):

@@ -2,7 +2,7 @@
 
 import re
 
-from ..interventions import Combined, Intervention, Reinitialize, Scratch
+from ..interventions import Combined, Intervention, Reinitialize, Scratch, Settings
 from ..reinit import CONTROLS, Case
 from ..training import notation
 from .averages import Ema, HareTortoise, SelfDistillation
@@ -48,9 +48,12 @@ def canonical(text: str) -> str:
     return " + ".join(_name(part) for part in parts)
 
 
-def build(text: str) -> Intervention:
-    """The intervention that a case or combination of methods names, such as ``"25NS"`` or ``"10M + ema"``."""
-    parts = [_part(piece, text) for piece in _pieces(text)]
+def build(text: str, settings: Settings | None = None) -> Intervention:
+    """The intervention that a case or combination of methods names, such as ``"25NS"`` or ``"10M + ema"``.
+
+    ``settings``: how the paper's cases re-initialise, unless by default.
+    """
+    parts = [_part(piece, text, settings) for piece in _pieces(text)]
     _agree(parts, text)
     return parts[0] if len(parts) == 1 else Combined(parts)
 
@@ -61,7 +64,7 @@ def _pieces(text: str) -> list[str]:
     ]  # a plus inside parentheses separates nothing
 
 
-def _part(piece: str, text: str) -> Intervention:
+def _part(piece: str, text: str, settings: Settings | None = None) -> Intervention:
     name = piece.partition("(")[0].strip()
     if name in NAMED:
         return notation.parse(piece, NAMED, "method") if "(" in piece else NAMED[name]()
@@ -71,7 +74,7 @@ def _part(piece: str, text: str) -> Intervention:
         raise ValueError(f"case {text!r}: {error}; or a method by name: {', '.join(NAMED)}") from None
     if case.method not in CONTROLS and case.fraction is None:
         raise ValueError(f"case {text!r} lacks the percentage to reset, as in '10{case.method}'")
-    return Reinitialize(case)
+    return Reinitialize(case, settings or Settings())
 
 
 def _name(part: Intervention) -> str:

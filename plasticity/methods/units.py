@@ -390,7 +390,7 @@ class ContinualBackprop(Intervention):
 
     def prepare(self, model, start):
         """Find the units and watch them. Raises ValueError if there are none, or for a compiled network, which ignores new hooks."""
-        if start.run.compiled:
+        if start.compiled:
             raise ValueError(
                 "continual_backprop watches activations with hooks, which a compiled network ignores: use compiled=False"
             )

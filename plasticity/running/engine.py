@@ -16,13 +16,10 @@ from tqdm.auto import tqdm
 
 from .. import data as data_sets
 from .. import train
-from ..cli import status
 from ..datasets import prepare as prepare_
 from ..networks import table as models
 from ..profiles import Profile
 from ..run import SOURCES, Run
-from ..studies.all import grid
-from ..studies.sensitivity import runs as sensitivity
 from ..weights import fetch_weights, weights_file
 from . import identity, records
 from .checkpoints import Checkpoint
@@ -216,7 +213,6 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
 
     Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
-    status.remember(place.results, profile.name, profile.repeats, profile.reading, grid(profile))
     names = [name for name in profile.architectures if not architectures or name in architectures]
     for name in profile.all_datasets:
         prepare_.prepare(place.data, name, complete=profile.complete)
@@ -248,20 +244,18 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
     )
 
 
-def run_all(runs, place: Place, retries: int = 0, failed: bool = False, known=()) -> list[dict]:
+def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[dict]:
     """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
 
     Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
     raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
     nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
-    this for the same folder at once: they share the runs. ``known``: other runs that belong in the folder, besides those of
-    a sensitivity study of these.
+    this for the same folder at once: they share the runs.
 
-    Raises RecordError if the folder has records of another protocol in these runs' place, OSError as soon as the disk is full,
+    Raises OSError as soon as the disk is full,
     and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
     """
     runs = list(runs)
-    records.refuse_other_protocols(runs, place.runs, {*known, *sensitivity.around(runs)})
     for line in records.clear_the_way(runs, place.runs, failed):
         print(line, flush=True)
     tidy(runs, place)

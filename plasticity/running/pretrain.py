@@ -8,20 +8,19 @@ from pathlib import Path
 import torch
 
 from .. import data as data_sets
-from ..methods import registry as methods
 from ..networks import table as models
 from ..profiles import source_run
 from ..run import SOURCES, Run
 from ..train import fit
-from ..weights import _read_weights, _source_weights, weights_file
+from ..weights import cached_weights, source_path, weights_file
 from .checkpoints import Checkpoint
 
 
 def require(run: Run, folder: str | Path) -> None:
     """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
     data_sets.load(Path(folder), run.dataset)
-    if run.weights != "none" and methods.build(run.case).pretrained:
-        _read_weights(*weights_file(run.architecture, run.weights, folder))
+    if run.weights != "none" and run.intervention().pretrained:
+        cached_weights(*weights_file(run.architecture, run.weights, folder))
 
 
 def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
@@ -33,7 +32,7 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
     source = source_run(architecture, weights)
     if source is None:
         raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
-    path = _source_weights(source, folder)
+    path = source_path(source, folder)
     log = path.with_suffix(".json")
     with Checkpoint(path.with_suffix(".running")) as checkpoint:
         if not log.is_file():

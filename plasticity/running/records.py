@@ -203,32 +203,6 @@ def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
     return lines
 
 
-def refuse_other_protocols(runs, folder: str | Path, known=()) -> None:
-    """Raise RecordError if the folder has records in the same place of the grid (architecture, data set, case, seed) as
-    one of these runs, but of a configuration that is neither theirs nor a ``known`` run's: a profile that was changed half-way
-    would mix two experiments."""
-    wanted = {str(run).rpartition("-")[0]: run for run in runs}
-    own = {str(run) for run in (*runs, *known)}
-    found = [
-        (name, path)
-        for path in Path(folder).glob("*/*.json")
-        if (name := f"{path.parent.name}/{path.stem}") not in own and name.rpartition("-")[0] in wanted
-    ]
-    for name, path in found:
-        try:
-            config = DEFAULTS | load(path)["config"]
-        except RecordError:
-            continue
-        run = wanted[name.rpartition("-")[0]]
-        differ = ", ".join(
-            f"{k} was {config.get(k)!r}, is {v!r}" for k, v in _config(run).items() if config.get(k) != v
-        )
-        raise RecordError(
-            f"{folder} has {len(found)} records of another protocol, such as {path.name}: {differ}. Choose another "
-            f"results folder (results=, make RESULTS=...), or move these records away"
-        )
-
-
 @contextlib.contextmanager
 def _no_collection():
     """Without looking for garbage: among ten thousand growing records there is none, and looking takes half the time."""

@@ -159,7 +159,7 @@ class Processes:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context = multiprocessing.get_context(method)
         if method == "forkserver":
-            self.context.set_forkserver_preload(["plasticity.engine"])
+            self.context.set_forkserver_preload(["plasticity.running.engine"])
         gpus = visible_gpus() if device in ("auto", "cuda") else []
         self.gpus = [gpus[slot % len(gpus)] if gpus else None for slot in range(workers)]
         self.workers: list[_Worker | None] = [None] * workers

@@ -6,6 +6,7 @@ Several of these names have more than one meaning in the literature; which one i
 import math
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,6 +32,9 @@ ACTIVATIONS = (
     nn.Sigmoid,
 )
 CONCATENATED = "ConcatenatedReLU"  # known by name: its output is what counts, not that of a ReLU within it
+
+
+HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
 
 
 def measure(
@@ -157,3 +161,13 @@ def _ranks(features: Tensor) -> dict[str, Tensor]:
         "effective_rank": torch.special.entr(shares).sum().exp(),
         "stable_rank": values.square().sum() / values[0].square(),
     }
+
+
+def all_weights(model: nn.Module) -> np.ndarray:
+    """All parameters of a network as one float32 array [parameters], in order."""
+    return torch.cat([p.detach().flatten().float().cpu() for p in model.parameters()]).numpy()
+
+
+def weight_histogram(model: nn.Module) -> list[int]:
+    """Counts of all parameters between HISTOGRAM_EDGES; what lies outside counts in the outermost bins."""
+    return np.histogram(all_weights(model).clip(HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]), HISTOGRAM_EDGES)[0].tolist()

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 
 from plasticity.analysis import figures
 from plasticity.profiles import CASES, CONTROL_CASES
-from plasticity.train import HISTOGRAM_EDGES as EDGES
+from plasticity.training.measures import HISTOGRAM_EDGES as EDGES
 
 ALL_CASES = (*CASES, *CONTROL_CASES)
 

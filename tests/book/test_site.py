@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from plasticity.book import execute, pages
 from plasticity.book import site as book
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTED = {
     "input_path": "notebooks/20_analysis.ipynb",
     "output_path": "results/mini/notebooks/20_analysis.ipynb",

@@ -16,7 +16,6 @@ from layouts import picture
 from PIL import Image
 
 from plasticity import data
-from plasticity.cli import prepare
 from plasticity.datasets import classic, prepare
 from plasticity.files import NotDownloaded
 

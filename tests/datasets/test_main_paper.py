@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from plasticity import data
-from plasticity.cli import prepare
 from plasticity.datasets import decode, prepare
 from plasticity.datasets import main_paper as real
 from plasticity.files import file_sha256

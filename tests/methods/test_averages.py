@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,7 +51,7 @@ def average(world):
 
 
 def start(phase=1, precision="fp32"):
-    return Start(SimpleNamespace(precision=precision), torch.Generator(), None, dict, phase)
+    return Start(torch.Generator(), None, dict, phase, precision=precision)
 
 
 def network():

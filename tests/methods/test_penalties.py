@@ -1,7 +1,6 @@
 """The penalties against values and gradients worked out by hand, and runs through ``fit``, interrupted or not."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -62,7 +61,7 @@ class Tiny(nn.Module):
 
 def start(model, phase=1, learned=True):
     initial = {name: torch.full_like(value, 0.5) for name, value in model.state_dict().items()}
-    return Start(SimpleNamespace(precision="fp32"), torch.Generator(), None, dict, phase, learned, initial, "fc")
+    return Start(torch.Generator(), None, dict, phase, learned, initial, "fc")
 
 
 def prepared(method, model, **options):
@@ -132,7 +131,7 @@ def test_the_gradient_is_exact_for_numbers_that_are_not_round():
     )
     anchor = {name: torch.randn(value.shape) for name, value in model.state_dict().items()}  # in another memory layout
     method = L2Init(0.3)
-    method.prepare(model, Start(None, torch.Generator(), None, dict, initial=anchor))
+    method.prepare(model, Start(torch.Generator(), None, dict, initial=anchor))
     assert method.anchors[0].stride() == model[0].weight.stride() != anchor["0.weight"].stride()
     gradients(model, method.penalty(model, LOGITS, None))
     for name, parameter in model.named_parameters():

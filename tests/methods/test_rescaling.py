@@ -30,9 +30,7 @@ def seeded(build, seed=0):
 def started(model, images=IMAGES, **fields):
     """The method after its first preparation."""
     method = SoftRescaling(**fields)
-    method.prepare(
-        model, Start(None, None, torch.optim.SGD(model.parameters(), 0.1), None, images=lambda n: images[:n])
-    )
+    method.prepare(model, Start(None, torch.optim.SGD(model.parameters(), 0.1), None, images=lambda n: images[:n]))
     return method
 
 
@@ -319,12 +317,10 @@ def test_never_takes_each_layers_own_factor_where_the_product_would_do():
 def test_without_images_there_is_no_order_and_so_no_product():
     for product in ("auto", "never"):
         method = SoftRescaling(product=product)
-        method.prepare(model := seeded(mlp), Start(None, None, torch.optim.SGD(model.parameters(), 0.1), None))
+        method.prepare(model := seeded(mlp), Start(None, torch.optim.SGD(model.parameters(), 0.1), None))
         assert method.reason
     with pytest.raises(ValueError, match="without images"):
-        SoftRescaling(product="always").prepare(
-            model, Start(None, None, torch.optim.SGD(model.parameters(), 0.1), None)
-        )
+        SoftRescaling(product="always").prepare(model, Start(None, torch.optim.SGD(model.parameters(), 0.1), None))
 
 
 def test_preparing_touches_nothing():

@@ -74,7 +74,6 @@ def small(seed=0):
 
 def start_of(initial=None, optimizer=None, seed=1, **more):
     fields = {
-        "run": run_of(),
         "generator": torch.Generator().manual_seed(seed),
         "optimizer": optimizer,
         "gradients": dict,

@@ -160,7 +160,7 @@ def test_file_sha256_is_the_files_hash(saved):
     assert models.file_sha256(saved) == digest(saved)
 
 
-def test_read_weights_gives_back_what_was_saved(saved):
+def testcached_weights_gives_back_what_was_saved(saved):
     for sha256 in (None, digest(saved), digest(saved)[:8]):
         state = read_weights(str(saved), sha256)
         assert {n: tuple(v.shape) for n, v in state.items()} == {"weight": (2, 3), "bias": (2,)}

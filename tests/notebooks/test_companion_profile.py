@@ -29,7 +29,7 @@ def test_networks_at_full_size_from_archives_to_records(tmp_path):
         if run.dataset in profile.more_datasets and run.dataset != "tiny_imagenet":  # which takes minutes without a GPU
             runs.setdefault((run.architecture, run.dataset), run)
     assert {name for name, _ in runs} == {"mlp_bn", "mlp", "cnn", "cnn_bn", "resnet18", "vit_tiny", "vgg16_32"}
-    done = engine.run_all(runs.values(), place, known=grid(profile))
+    done = engine.run_all(runs.values(), place)
     frame = frames.frame(done)
     assert set(frame.status) == {"done"} and frame.train_accuracy.between(0, 1).all()
     assert all(record["history"][-1]["srank"] >= 1 for record in done)

@@ -25,7 +25,7 @@ from plasticity.studies.companions import runs as studies
 from plasticity.studies.main_paper import claims
 from plasticity.studies.sensitivity import runs as sensitivity
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 

@@ -124,15 +124,15 @@ def test_resumed_twice_with_a_method_that_has_a_state(world, tiny_run, tmp_path)
 
 
 def test_dropout_goes_on_in_the_same_stream(world, tiny_run, tmp_path, monkeypatch):
-    real = train.models.build
+    real = train.networks.build
 
     def with_dropout(*arguments, **more):
         model = real(*arguments, **more)
         model.fc = nn.Sequential(nn.Dropout(0.5), model.fc)
         return model
 
-    monkeypatch.setattr(train.models, "build", with_dropout)
-    monkeypatch.setattr(train.models, "load_backbone", lambda *_: None)
+    monkeypatch.setattr(train.networks, "build", with_dropout)
+    monkeypatch.setattr(train, "load_backbone", lambda *_: None)
     run = tiny_run()
     whole = fit(run, world)
     interrupted(run, world, tmp_path / "state", 2)

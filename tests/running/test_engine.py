@@ -11,14 +11,14 @@ from plasticity.cli.inventory import inventory
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
 from plasticity.running import engine, records
-from plasticity.weights import _source_weights
+from plasticity.weights import source_path
 
 
 @pytest.fixture
 def place(world, tmp_path):
     """A place whose data folder has weights under the names that runs look for."""
     for name in ("mini_resnet",):
-        path = _source_weights(engine_source(name), world)
+        path = source_path(engine_source(name), world)
         path.parent.mkdir(exist_ok=True)
         os.replace(world / f"{name}.pt", path)
         path.with_suffix(".json").write_text(json.dumps({"sha256": engine.models.file_sha256(path)}))

@@ -16,9 +16,9 @@ from conftest import fill, tiny_arrays
 from plasticity.cli import status
 from plasticity.profiles import source_run
 from plasticity.running import engine, records
-from plasticity.weights import _source_weights
+from plasticity.weights import source_path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 GRID = """
 import sys
@@ -39,7 +39,7 @@ def script(world, tmp_path):
     from plasticity.datasets.prepare import pack
 
     pack(world, "source", tiny_arrays(classes=4))
-    path = _source_weights(source_run("mini_resnet", "source"), world)
+    path = source_path(source_run("mini_resnet", "source"), world)
     path.parent.mkdir(exist_ok=True)
     os.replace(world / "mini_resnet.pt", path)
     path.with_suffix(".json").write_text(json.dumps({"sha256": engine.models.file_sha256(path)}))

@@ -11,7 +11,7 @@ import pytest
 from plasticity.profiles import get_profile, grid
 from plasticity.running.engine import Progress, in_turn
 
-RUNS = pd.read_csv(Path(__file__).parents[1] / "reference" / "runs.csv")
+RUNS = pd.read_csv(Path(__file__).parents[2] / "reference" / "runs.csv")
 
 
 def durations(runs):

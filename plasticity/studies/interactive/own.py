@@ -198,7 +198,7 @@ def by_seed(frame: pd.DataFrame) -> Figure:
 
 def example(name: str) -> str:
     """A script of the ``examples`` folder as Markdown. Raises FileNotFoundError, naming the known, for another name."""
-    folder = Path(__file__).resolve().parents[1] / "examples"
+    folder = Path(__file__).resolve().parents[3] / "examples"
     if not (folder / f"{name}.py").is_file():
         raise FileNotFoundError(
             f"{folder / name}.py is missing; there are: {', '.join(sorted(f.stem for f in folder.glob('*.py')))}"

@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ... import data as data_sets
-from ... import interventions, train
+from ... import train
 from ...analysis import frames
 from ...analysis import paired as comparisons
 from ...analysis.figures import BLUE, GREY, RED, _evenly, _finish, _grid, style
-from ...methods import registry as methods
 from ...networks import table as models
 from ...profiles import Profile
 from ...reinit import SCOPES
@@ -27,6 +26,7 @@ from ...running import records
 from ...running.engine import Place, data_folder
 from ...running.pretrain import pretrain
 from ...running.workers import Here
+from ...training import measures
 from ...weights import fetch_weights, weights_file
 
 ONE = threading.Lock()  # held by whatever builds or trains here: two at once would share PyTorch's global random stream
@@ -133,9 +133,9 @@ def look(run: Run, place: Place, images: int = 200) -> Look:
         batches = train.Batches(data, device, run.channels_last)
         items = _evenly(data.test.nonzero().flatten(), images)
         before = train.build(base_of(run), data_folder(place))[0].to(device, memory_format=batches.memory_format)
-        after, rows = begin(run, place, batches, data)
-        states = [_state(model, batches, items, run) for model in (before, after)]
-        return Look(run, *states, rows or _changed(before, after), len(items))
+        training = begin(run, place)
+        states = [_state(model, batches, items, run) for model in (before, training.model)]
+        return Look(run, *states, training.resets or _changed(before, training.model), len(items))
 
 
 def by_scope(run: Run, place: Place) -> dict[str, list[dict]]:
@@ -143,25 +143,11 @@ def by_scope(run: Run, place: Place) -> dict[str, list[dict]]:
     return {f"{run.case}, scope {scope}": look(replace(run, scope=scope), place, images=1).rows for scope in SCOPES}
 
 
-def begin(
-    run: Run, place: Place, batches: train.Batches, data: data_sets.Dataset
-) -> tuple[torch.nn.Module, list[dict]]:
-    """The network right before its first step, bit for bit as `train.fit` begins it, and the method's rows for the record."""
-    method, device = methods.build(run.case), batches.labels.device
-    model, initial, sha256 = train.build(run, data_folder(place), method)
-    model = model.to(device, memory_format=batches.memory_format)
-    items = data_sets.split(data, run.validation, train.generator(run.seed, "split"))[0]
-    start = interventions.Start(
-        run,
-        train.generator(run.seed, "reinit"),
-        train.build_optimizer(run, model),
-        learned=sha256 is not None,
-        gradients=lambda: train.sum_of_gradients(model, batches, items, run.batch_size, run.precision),
-        initial={name: value.to(device) for name, value in initial.items()},
-        head=models.architecture(run.architecture).head,
-        images=lambda count: batches(items[:count].to(device))[0],
-    )
-    return model, method.prepare(model, start)
+def begin(run: Run, place: Place) -> train.Training:
+    """The training right before its first step, with the network as its method left it."""
+    training = train.begin(run, data_folder(place), place.device)
+    train.begin_phase(training, 1)
+    return training
 
 
 def _state(model, batches, items, run) -> State:
@@ -172,7 +158,7 @@ def _state(model, batches, items, run) -> State:
     with torch.inference_mode():
         logits = [train.forward(model, batches(index)[0], run.precision).cpu() for index in items.split(128)]
     hook.remove()
-    return State(train.all_weights(model), torch.cat(logits).numpy(), torch.cat(seen).numpy())
+    return State(measures.all_weights(model), torch.cat(logits).numpy(), torch.cat(seen).numpy())
 
 
 def _changed(before, after) -> list[dict]:
@@ -337,7 +323,7 @@ def _source(run: Run, place: Place) -> str:
 def _inputs(run: Run, place: Place) -> dict[str, str | None]:
     """What `fit` would note of the data and the weights that it began from."""
     folder, sha256 = data_folder(place), None
-    if methods.build(run.case).pretrained and run.weights != "none":
+    if run.intervention().pretrained and run.weights != "none":
         path, sha256 = weights_file(run.architecture, run.weights, folder)
         sha256 = sha256 or models.file_sha256(path)
     return {"data": data_sets.load(folder, run.dataset).sha256, "weights": sha256}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparisons import phases, record
+from test_paired import phases, record
 
 from plasticity.analysis.frames import METRICS, learning_curves, run_table
 from plasticity.analysis.paired import Difference

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_comparisons import phases, record
+from test_paired import phases, record
 
 from plasticity.analysis import figures
 from plasticity.analysis import paired as comparisons

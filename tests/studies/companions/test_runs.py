@@ -6,7 +6,7 @@ import pytest
 
 from plasticity.methods import registry as methods
 from plasticity.networks import table as models
-from plasticity.profiles import get_profile, grid
+from plasticity.profiles import get_profile
 from plasticity.studies.all import grid
 from plasticity.studies.companions import runs as studies
 from plasticity.training import scenarios

@@ -20,7 +20,8 @@ from plasticity.running import records
 from plasticity.running.engine import Place
 from plasticity.studies.interactive import playground
 from plasticity.studies.interactive import widgets as playground_widgets
-from plasticity.weights import _read_weights, weights_file
+from plasticity.training import measures
+from plasticity.weights import cached_weights, weights_file
 
 SETTINGS = {
     "batch_size": 8,
@@ -102,7 +103,7 @@ class Spy(interventions.Intervention):
 
     def prepare(self, model, start):
         rows = self.inner.prepare(model, start)
-        self.weights = train.all_weights(model)
+        self.weights = measures.all_weights(model)
         return rows
 
 
@@ -121,7 +122,7 @@ def test_it_shows_the_very_weights_that_training_would_begin_with(place, choices
     seen = playground.look(run, place)
     train.fit(replace(run, max_epochs=1), place.data, "cpu", intervention=spy)
     assert np.array_equal(seen.after.weights, spy.weights)
-    assert np.array_equal(seen.before.weights, train.all_weights(train.build(choose(case="base"), place.data)[0]))
+    assert np.array_equal(seen.before.weights, measures.all_weights(train.build(choose(case="base"), place.data)[0]))
 
 
 def test_every_reset_is_counted_and_nothing_else_moves(place):
@@ -214,7 +215,7 @@ def test_the_grids_records_are_taken_unless_they_are_of_other_weights(place):
     torch.save(
         {name: value + 0.01 if value.is_floating_point() else value for name, value in torch.load(path).items()}, path
     )
-    _read_weights.cache_clear()
+    cached_weights.cache_clear()
     assert list(playground.plan([base, case], place).recorded) == ["", ""]
     second = playground.race([base, case], place)
     assert all(a["inputs"] != b["inputs"] for a, b in zip(first, second, strict=True))
@@ -406,7 +407,7 @@ def test_what_lacks_is_said_in_words(ui):
     path, _ = weights_file("mini_resnet", "random", ui.place.data)
     path.unlink()
     path.mkdir()
-    _read_weights.cache_clear()
+    cached_weights.cache_clear()
     ui.controls["case"].value = "5M"
     assert ui.settle() and "Not possible:</b> IsADirectoryError" in ui.error.value and str(path) in ui.error.value
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparisons import T, record
+from test_paired import T, record
 
 from plasticity import run as config
 from plasticity.analysis.frames import run_table
 from plasticity.methods import registry as methods
-from plasticity.profiles import get_profile, grid, source_run
+from plasticity.profiles import get_profile, source_run
 from plasticity.run import Run
 from plasticity.running import records
 from plasticity.studies.all import grid
@@ -22,7 +22,7 @@ from plasticity.studies.sensitivity import runs as sensitivity
 from plasticity.studies.sensitivity import tables as sensitivity_tables
 from plasticity.studies.sensitivity.runs import CONSISTS, LEVELS, OWN
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 MINI, QUICK, PAPER = (sensitivity.profile_of(name) for name in ("mini", "quick", "paper"))
 
 
