@@ -2,17 +2,17 @@
 
 import hashlib
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from . import data as data_sets
-from .files import NotDownloaded, file_sha256, installed, offline, retrieve
-from .networks import table as models
+from .files import NotDownloaded, atomic, file_sha256, installed, retrieve
+from .networks import hub
+from .networks import table as networks
 from .profiles import source_run
 from .run import Run
 
@@ -22,26 +22,22 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
 
     Raises FileNotFoundError, saying what to do, where pretraining has not been done yet; ValueError if there are none.
     """
+    folder = Path(folder) / "weights"
     if weights == "random":
-        return Path(folder) / "weights" / f"{architecture}-random.pth", None
-    source = source_run(architecture, weights)
-    if source is None:
-        arch = models.architecture(architecture)
-        if arch.weights_file is None:
-            raise ValueError(
-                f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture"
-            )
-        if arch.package:
-            return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
-        path = Path(folder) / "weights" / arch.weights_file
-        other = path.with_suffix(".pth")  # where timm's .safetensors are expected, this will do
-        return (
-            other if path.suffix == ".safetensors" and not path.is_file() and other.is_file() else path
-        ), arch.sha256
-    path = source_path(source, folder)
-    if not path.with_suffix(".json").is_file():
-        raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep, or plasticity.train.pretrain, first")
-    return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+        return folder / f"{architecture}-random.pth", None
+    if source := source_run(architecture, weights):
+        path = source_path(source, folder.parent)
+        if not path.with_suffix(".json").is_file():
+            raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep first")
+        return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+    arch = networks.architecture(architecture)
+    if arch.weights_file is None:
+        raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")
+    if arch.package:
+        return installed(f"{arch.package}/{arch.weights_file}"), arch.sha256
+    path = folder / arch.weights_file
+    pickled = path.with_suffix(".pth")  # will do where timm's .safetensors are expected
+    return (pickled if not path.is_file() and pickled.is_file() else path), arch.sha256
 
 
 def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
@@ -51,24 +47,28 @@ def fetch_weights(architecture: str, weights: str, folder: str | Path) -> Path:
     Raises FileNotFoundError, saying what to put where, without a network; ValueError for another hash.
     """
     path, sha256 = weights_file(architecture, weights, folder)
-    if not path.is_file() and weights == "random":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(models.build(architecture, 1000, seed=0).state_dict(), path.with_suffix(".partial"))
-        path.with_suffix(".partial").rename(path)
-    elif not path.is_file() and architecture.startswith(models.TIMM):
-        fetch_timm(architecture.removeprefix(models.TIMM), path)
-    elif not path.is_file():
-        url = models.architecture(architecture).url
-        try:
-            retrieve(url, path, sha256)
-        except NotDownloaded as error:
-            begins = "" if len(sha256) == 64 else "..."
-            raise FileNotFoundError(
-                f"weights {path} are missing: put the file {path.name} there (sha256 {sha256}{begins}, "
-                f"from {url}). It was not downloaded from here: {error}"
-            ) from None
+    if path.is_file():
+        pass
+    elif weights == "random":
+        with atomic(path) as partial:
+            torch.save(networks.build(architecture, 1000, seed=0).state_dict(), partial)
+    elif architecture.startswith(networks.TIMM):
+        hub.fetch(architecture.removeprefix(networks.TIMM), path)
+    else:
+        _download(networks.architecture(architecture).url, path, sha256)
     read_weights(path, sha256)
     return path
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    try:
+        retrieve(url, path, sha256)
+    except NotDownloaded as error:
+        begins = "" if len(sha256) == 64 else "..."
+        raise FileNotFoundError(
+            f"weights {path} are missing: put the file {path.name} there (sha256 {sha256}{begins}, from {url}). "
+            f"It was not downloaded from here: {error}"
+        ) from None
 
 
 def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
@@ -79,7 +79,8 @@ def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
         return False
 
 
-def source_path(source: Run, folder) -> Path:
+def source_path(source: Run, folder: str | Path) -> Path:
+    """Where the weights of a pretraining run lie, named by its recipe and by the content of its data set."""
     content = data_sets.load(Path(folder), source.dataset).sha256
     key = hashlib.sha256((source.key + content).encode()).hexdigest()[:8]
     return Path(folder) / "weights" / f"{source.architecture}-{source.dataset}-{key}.pt"
@@ -87,39 +88,8 @@ def source_path(source: Run, folder) -> Path:
 
 @lru_cache(maxsize=4)
 def cached_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """`read_weights`, kept in memory for the next run; not to be written to."""
     return read_weights(path, sha256)
-
-
-def fetch_timm(name: str, path: Path) -> None:
-    """Write the pretrained weights that timm has of a network to ``path`` (.safetensors), from the hub's cache or downloaded by timm.
-
-    Raises FileNotFoundError, saying what is wanted and where it may be put.
-    """
-    import timm
-    from huggingface_hub import try_to_load_from_cache
-
-    settings = timm.get_pretrained_cfg(name)
-    repository, file = settings.hf_hub_id, settings.hf_hub_filename or "model.safetensors"
-    cached = repository and try_to_load_from_cache(repository, file)
-    try:
-        if not isinstance(cached, str) and offline():
-            raise ConnectionError("PLASTICITY_OFFLINE is set")
-        overlay = {"file": cached, "custom_load": False} if isinstance(cached, str) else None
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # whatever the hub, urllib or timm's conversion raise
-        wanted = f"{file} of https://huggingface.co/{repository}" if repository else settings.url
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise FileNotFoundError(
-            f"pretrained weights of timm's {name!r} are missing: put {wanted} at {path} (or, as .pth, at "
-            f"{path.with_suffix('.pth')}). They were not downloaded from here: {reason}. Without a network, "
-            f"'tf_efficientnet_lite0' has its weights in a pip package"
-        ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(
-        {n: value.clone(memory_format=torch.contiguous_format) for n, value in model.state_dict().items()}, unfinished
-    )
-    unfinished.rename(path)
 
 
 def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -130,19 +100,13 @@ def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, Tenso
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"weights file {path} is missing; put it there" + (f" (SHA-256 {sha256}...)" if sha256 else "")
-        )
+        hint = f" (SHA-256 {sha256}...)" if sha256 else ""
+        raise FileNotFoundError(f"weights file {path} is missing; put it there{hint}")
     if sha256 and not (found := file_sha256(path)).startswith(sha256):
-        raise ValueError(
-            f"weights file {path} has SHA-256 {found}, expected {sha256}: the download is damaged or another file"
-        )
+        raise ValueError(f"weights file {path} has SHA-256 {found}, expected {sha256}: damaged, or another file")
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle raises almost anything: IndexError, KeyError, struct.error, ...

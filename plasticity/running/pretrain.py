@@ -1,14 +1,13 @@
 """Pretraining on a source task of the miniature world, once, resumable."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from .. import data as data_sets
-from ..networks import table as models
+from ..files import atomic, file_sha256
 from ..profiles import source_run
 from ..run import SOURCES, Run
 from ..train import fit
@@ -37,17 +36,16 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
     with Checkpoint(path.with_suffix(".running")) as checkpoint:
         if not log.is_file():
             fitted = fit(source, folder, device, checkpoint=checkpoint)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            torch.save(fitted.model.state_dict(), partial)
-            partial.rename(path)
+            with atomic(path) as partial, open(partial, "wb") as file:
+                torch.save(fitted.model.state_dict(), file)  # to a path, the path's name would go into the file's hash
             entry = {
                 "config": asdict(source),
                 "metrics": fitted.metrics,
                 "history": fitted.history,
                 "seconds": fitted.seconds,
-                "sha256": models.file_sha256(path),
+                "sha256": file_sha256(path),
             }
-            partial.write_text(json.dumps(entry))
-            partial.rename(log)
+            with atomic(log) as partial:
+                partial.write_text(json.dumps(entry))
         checkpoint.remove()
     return json.loads(log.read_text())
