@@ -291,7 +291,7 @@ def loaded(world, head_seed=RUN.seed):
 def test_the_papers_case_is_reinitialize_on_the_pretrained_network(world):
     run = Run(**vars(RUN) | {"case": "10MN", "reading": "text"})
     snapshot = Snapshot()
-    fitted = go(world, run, Combined([build(run.case), snapshot]))
+    fitted = go(world, run, Combined([run.intervention(), snapshot]))
     expected = loaded(world).to(memory_format=torch.channels_last)
     report = reinitialize(expected, "10MN", reading="text", generator=train.generator(run.seed, "reinit"))
     assert equal(snapshot.state, expected.state_dict())
@@ -437,7 +437,7 @@ def test_a_gradient_utility_case_uses_the_gradients(world):
             return []
 
     snapshot = Snapshot()
-    go(world, run, Combined([Between(), build("10M"), snapshot]))
+    go(world, run, Combined([Between(), run.intervention(), snapshot]))
     expected = loaded(world).to(memory_format=torch.channels_last)
     reinitialize(expected, "10M", utility="gradient", gradients=asked)
     assert equal(snapshot.state, expected.state_dict())

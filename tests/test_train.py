@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from plasticity import data, interventions, train
 from plasticity.datasets.prepare import pack
+from plasticity.files import file_sha256
 from plasticity.methods import registry as methods
 from plasticity.run import Run
 from plasticity.running.checkpoints import Checkpoint
@@ -263,7 +264,7 @@ def test_full_size_network_through_the_released_recipe(tmp_path):
     run = Run("resnet50", "dtd", "5MN", max_epochs=1, batch_size=3)
     fitted = train.fit(run, tmp_path, "cpu", weights=tmp_path / "resnet.pt")
     assert fitted.metrics["epochs"] == 1 and fitted.metrics["test_items"] == 4
-    assert fitted.inputs["weights"] == models.file_sha256(tmp_path / "resnet.pt")
+    assert fitted.inputs["weights"] == file_sha256(tmp_path / "resnet.pt")
     assert sum(row["reset"] for row in fitted.resets if row["kind"] == "weight") > 1_000_000
 
 

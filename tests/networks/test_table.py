@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from plasticity.datasets import world as offline
+from plasticity.files import file_sha256
 from plasticity.networks import table as models
 from plasticity.networks.main_paper import simplenet
 from plasticity.weights import load_backbone, read_weights
@@ -157,7 +158,7 @@ def digest(path):
 
 
 def test_file_sha256_is_the_files_hash(saved):
-    assert models.file_sha256(saved) == digest(saved)
+    assert file_sha256(saved) == digest(saved)
 
 
 def testcached_weights_gives_back_what_was_saved(saved):
