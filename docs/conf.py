@@ -1,17 +1,26 @@
-"""How Sphinx makes the book. `plasticity.book` lays out the pages and calls it: `make site`."""
+"""How Sphinx makes the site. `plasticity.book` lays out the pages, each where the repository has it, and calls Sphinx."""
 
+import posixpath
 import shutil
+import tomllib
 from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+
+ROOT = Path(__file__).resolve().parents[1]
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
 
 project = "plasticity"
 language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["executed"]
+exclude_patterns = ["executed", "reference/*/**"]  # the tables there are included in pages or downloaded
 templates_path = ["_templates"]
 default_role = "code"
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # nothing is asked of another host
+nb_merge_streams = True
 nb_render_markdown_format = "gfm"
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -22,19 +31,62 @@ mathjax_path = "mathjax/tex-chtml-full.js"
 mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load more parts on demand
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False, "home_page_in_toc": True, "show_toc_level": 2,
-                      "navbar_persistent": [], "footer_content_items": []}  # fmt: skip
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+    "navbar_persistent": [],
+    "footer_content_items": [],
+}
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = html_show_sourcelink = html_show_copyright = html_use_index = html_domain_indices = False
-UNUSED = ("**/*.map", "scripts/fontawesome.js*", "*.html", "locales", "images", "vendor/fontawesome/webfonts/fa-brands*")
+UNUSED = (
+    "**/*.map",
+    "scripts/fontawesome.js*",
+    "*.html",
+    "locales",
+    "images",
+    "vendor/fontawesome/webfonts/fa-brands*",
+)
 
 
 def literal(app, what, name, thing, options, lines: list[str]) -> None:
     """Bars in docstrings are absolute values here, not substitutions."""
     lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
+def files(app, page) -> None:
+    """A link to a file that has no page leads to the repository, or is plain text while no address is known.
+
+    A notebook that is not executed is on the page of these. What the repository does not have is left to Sphinx, as an error.
+    """
+    for link in [node for node in page.findall(pending_xref) if node["reftype"] == "myst"]:
+        target = link["reftarget"].partition("#")[0]
+        if link["refdomain"] == "doc":
+            path = f"{target}.md"
+            found = target in app.env.found_docs
+        else:
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(app.env.docname), target))
+            found = False
+        if found or not (ROOT / path).exists():
+            continue
+        if path.endswith(".ipynb"):
+            link["refdomain"], link["reftarget"], link["reftargetid"] = "doc", "absent", None
+        elif url := URLS.get("Repository"):
+            link.replace_self(nodes.reference("", "", *link.children, refuri=f"{url.rstrip('/')}/blob/HEAD/{path}"))
+        else:
+            link.replace_self(link.children)
+
+
+def unbroken(app, page) -> None:
+    """A mean and its standard deviation stay on one line."""
+    for text in list(page.findall(nodes.Text)):
+        if " ± " in text:
+            text.parent.replace(text, nodes.Text(text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")))
 
 
 def slim(app, exception: Exception | None) -> None:
@@ -46,4 +98,6 @@ def slim(app, exception: Exception | None) -> None:
 
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", literal)
+    app.connect("doctree-read", files)
+    app.connect("doctree-read", unbroken)
     app.connect("build-finished", slim)

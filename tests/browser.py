@@ -222,7 +222,7 @@ def photograph(page: Page, folder: Path, name: str) -> None:
 
 def check(site: Path, screenshots: Path | None = None, word: str = "plasticity") -> Report:
     """Look at every page of a site, served from 127.0.0.1."""
-    report = Report(pages=sorted(path.relative_to(site).as_posix() for path in site.glob("*.html")))
+    report = Report(pages=sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")))
     if not report.pages:
         raise FileNotFoundError(f"{site} has no pages; `make site` makes them")
     where = "start"
@@ -244,7 +244,7 @@ def check(site: Path, screenshots: Path | None = None, word: str = "plasticity")
             page.evaluate(TYPESET)
             report.stops[where] = walk(page, say)
             if screenshots:
-                photograph(page, screenshots, Path(where).stem)
+                photograph(page, screenshots, where.removesuffix(".html").replace("/", "-"))
             look(page, say)
         where = "search"
         search(page, home, word, say)

@@ -1,51 +1,55 @@
-"""The executed notebooks of a profile, README and the reference pages as one static site, by Sphinx; nothing is run or fetched.
+"""The executed notebooks of a profile, README, `docs/` and `reference/` as one static site, by Sphinx; nothing is run or fetched.
 
-python -m plasticity.book mini --results results/mini
+The pages keep their places in the repository, so the links that work there work on the site. ``docs/conf.py`` says the rest.
 """
 
-import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
 from ..profiles import Profile, get_profile
-from . import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = "What came out"  # the section of README.md that the first page shows
-REFERENCE = {
-    "README.md": "readme.md",
-    "reference/benchmarks.md": "benchmarks.md",
-    "reference/learning_rates.md": "learning_rates.md",
+NOTEBOOKS = {"The paper": range(40), "Checks and experiments": range(40, 50), "The companion papers": range(50, 60)}
+OTHERS = "Other notebooks"
+REFERENCE = ("benchmarks", "learning_rates", "audit_power")
+CHAPTERS = {
+    "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions"],
+    "Guides": ["docs/your-own", "docs/methods", "docs/full-size", "docs/many-machines", "CONTRIBUTING"],
+    "Reference": ["docs/names", "docs/design", "docs/speed", *(f"reference/{name}" for name in REFERENCE)],
 }
-FIRST = ("reinitialize", "Case", "Run", "fit")
+FOLDED = {
+    "parameters": "Parameters and their defaults",
+    "injected": "Parameters of this run",
+    "setup": "Imports and places",
+}
+LONG_LOG = 8  # lines of output; a longer log is folded
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_WIDGET = "(A live widget: to be seen where the notebook runs.)"
 
 
-def build(executed: Path, out: Path, profile: str) -> Path:
-    """Make the site of the notebooks in ``executed``, whole or not at all; an earlier site in ``out`` goes. Returns its first page.
+def build(profile: str, results: Path, out: Path | None = None) -> Path:
+    """Make the site of the notebooks in ``results/notebooks``, whole or not at all, in ``out`` (``results/site``); return its first page.
 
     Raises ValueError if the profile is unknown, a notebook can't be read or was executed with another profile, FileNotFoundError if
-    there is none, FileExistsError if ``out`` holds something else, RuntimeError if Sphinx objects to a page.
+    there is none, FileExistsError if ``out`` holds something else than an earlier site, RuntimeError if Sphinx objects to a page.
     """
-    about, executed, out = get_profile(profile), Path(executed), Path(out)
-    found = {
-        path: ".partial." not in path.name and read(path, profile) for path in sorted(executed.glob("[!.]*.ipynb"))
-    }
-    books = {path.stem: book for path, book in found.items() if book and pages.finished(book)}
-    unfinished = [path.name for path in found if path.stem not in books]
+    about, results = get_profile(profile), Path(results)
+    out = Path(out or results / "site")
+    books, unfinished = executed(results / "notebooks", profile)
     if not books:
-        results = "" if executed == Path("results", profile, "notebooks") else f" RESULTS={executed.parent}"
-        raise FileNotFoundError(
-            f"no executed notebooks in {executed}; `make reproduce PROFILE={profile}{results}` makes them"
-        )
+        command = missing_command("00", profile, results.as_posix())
+        raise FileNotFoundError(f"no executed notebooks in {results / 'notebooks'}; `{command}` makes them")
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         raise FileExistsError(
             f"{out} holds something that is no earlier site; choose another folder with --out, or empty it"
@@ -53,13 +57,27 @@ def build(executed: Path, out: Path, profile: str) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary)
-        results = shortened(executed.parent.as_posix(), executed.parent.resolve(), profile)
-        lay_out(folder / "pages", books, unfinished, about, results)
+        named = shortened(results.as_posix(), results.resolve(), profile)
+        lay_out(folder / "pages", books, unfinished, about, named)
         sphinx(folder, f"plasticity, profile {profile}")
         if out.exists():
             out.rename(folder / "old")
         (folder / "site").rename(out)
     return out / "index.html"
+
+
+# --- the executed notebooks -------------------------------------------------------------------------------------------
+def executed(folder: Path, profile: str) -> tuple[dict[str, nbformat.NotebookNode], list[str]]:
+    """The notebooks that ran to their end, by name, and the files of those that did not."""
+    books, unfinished = {}, []
+    for path in sorted(folder.glob("[!.]*.ipynb")):
+        book = None if ".partial." in path.name else read(path, profile)
+        papermill = book and book.metadata.get("papermill")
+        if book is None or papermill and (not papermill.get("end_time") or papermill.get("exception")):
+            unfinished.append(path.name)
+        else:
+            books[path.stem] = book
+    return books, unfinished
 
 
 def read(path: Path, profile: str) -> nbformat.NotebookNode:
@@ -85,65 +103,86 @@ def shortened(text: str, results: Path, profile: str) -> str:
     return re.sub(rf"(?<![\w.])({known})", lambda found: names[found[1]], text)
 
 
-def lay_out(
-    folder: Path, books: dict[str, nbformat.NotebookNode], unfinished: list[str], profile: Profile, results: str
-) -> None:
-    """Write every page's source into a folder."""
+def number(stem: str) -> int:
+    """The number that a notebook's name begins with, or -1."""
+    found = re.match(r"\d+(?=_|$)", stem)
+    return int(found[0]) if found else -1
+
+
+def missing_command(stem: str, profile: str, results: str) -> str:
+    """The command that executes a notebook of a profile; for networks and studies that the profile lacks, of the one that has them."""
+    chapter = number(stem)
+    target = "companions" if chapter >= 50 else "checks" if chapter >= 40 else "reproduce"
+    if profile.startswith("imagenet") and (chapter in (10, 11, 12, 42) or chapter >= 50):
+        return f"make {target}"
+    if chapter == 13 and not profile.startswith("imagenet"):
+        return "make imagenet"
+    elsewhere = f" RESULTS={results}" if results != f"results/{profile}" else ""
+    return f"make {target} PROFILE={profile}{elsewhere}"
+
+
+# --- the pages --------------------------------------------------------------------------------------------------------
+def lay_out(folder: Path, books: dict, unfinished: list[str], profile: Profile, results: str) -> None:
+    """Write every page's source into a folder, where the repository has it."""
     sources = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
-    known = REFERENCE | {f"notebooks/{stem}.ipynb": f"{stem}.ipynb" for stem in books}
-    url = repository()
-    (folder / "executed").mkdir(parents=True)
+    for name in ("docs", "reference"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_*", "conf.py"))
+    shutil.copy(ROOT / "CONTRIBUTING.md", folder)
+    for part in ("notebooks", "executed"):
+        (folder / part).mkdir()
     for stem, book in books.items():
         nbformat.write(book, folder / "executed" / f"{stem}.ipynb")
         changed = stem in sources and code(nbformat.read(sources[stem], as_version=4)) != code(book)
-        shown = pages.page(book, stem, changed, lambda text: pages.linked(text, known, "notebooks", url))
-        nbformat.write(shown, folder / f"{stem}.ipynb")
-    missing = {stem: pages.making(stem, profile.name, results) for stem in sorted(sources.keys() - books.keys())}
-    texts = {
-        page: pages.linked((ROOT / name).read_text("utf-8"), known, Path(name).parent.as_posix(), url)
-        for name, page in REFERENCE.items()
-    }
-    texts |= {"names.md": names(), "absent.md": pages.absent(missing, unfinished)}
-    texts["index.md"] = first_page(texts["readme.md"], list(books), len(missing), bool(texts["absent.md"]), profile)
-    texts["readme.md"] = re.sub(r"\A# .*", "# README", texts["readme.md"])  # its own title is the first page's
-    for name, text in texts.items():
-        write(text, folder, name)
+        nbformat.write(page(book, stem, changed), folder / "notebooks" / f"{stem}.ipynb")
+    missing = {stem: missing_command(stem, profile.name, results) for stem in sorted(sources.keys() - books.keys())}
+    contents = grouped(books) | CHAPTERS
+    if missing or unfinished:
+        (folder / "absent.md").write_text(absent(missing, unfinished), "utf-8")
+        contents["Reference"] = [*contents["Reference"], "absent"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (folder / "index.md").write_text(f"{readme}\n{toctrees(contents)}\n", "utf-8")
+    for path in [folder / "index.md", *(folder / "docs").glob("*.md")]:
+        lighten(path)
 
 
-def first_page(readme: str, stems: list[str], missing: int, absent: bool, profile: Profile) -> str:
-    """README's opening and results, with the chapters between them."""
-    reference = ["absent"] * absent + ["readme", "names", "benchmarks", "learning_rates"]
-    made = f"{len(stems)} notebooks, executed with profile `{profile.name}`: {profile.title}. Each names the command that made it."
-    yet = f" [{missing} more](absent.md) {'is' if missing == 1 else 'are'} not executed yet." if missing else ""
-    parts = [
-        pages.section(readme, ""),
-        "## Chapters",
-        made + yet,
-        pages.contents(pages.grouped(stems), reference),
-        f"## {RESULTS}",
-        pages.section(readme, RESULTS),
+def lighten(path: Path) -> None:
+    """Show a page's plots as lossless WebP: a third of their PNG, pixel by pixel the same."""
+    text = path.read_text("utf-8")
+    for name in re.findall(r"!\[[^\]]*\]\(([^)]*)\.png\)", text):
+        with Image.open(path.parent / f"{name}.png") as picture:
+            picture.save(path.parent / f"{name}.webp", lossless=True, exact=True)
+        text = text.replace(f"]({name}.png)", f"]({name}.webp)")
+    path.write_text(text, "utf-8")
+
+
+def grouped(stems) -> dict[str, list[str]]:
+    """The notebooks' pages under the captions of the site, by their numbers; no caption is empty."""
+    groups = {caption: [] for caption in [*NOTEBOOKS, OTHERS]}
+    for stem in sorted(stems):
+        caption = next((name for name, numbers in NOTEBOOKS.items() if number(stem) in numbers), OTHERS)
+        groups[caption].append(f"notebooks/{stem}")
+    return {caption: pages for caption, pages in groups.items() if pages}
+
+
+def toctrees(contents: dict[str, list[str]]) -> str:
+    """The chapters as Sphinx wants them; they make the sidebar."""
+    trees = [
+        ["```{toctree}", f":caption: {caption}", ":titlesonly:", ":hidden:", "", *pages, "```"]
+        for caption, pages in contents.items()
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join("\n".join(lines) for lines in trees)
 
 
-def write(text: str, folder: Path, name: str) -> None:
-    """A page's source and the pictures that it shows; no page if it says nothing."""
-    for picture in set(pages.pictures(text)):
-        text = text.replace(
-            f"]({picture})", f"]({lighter(ROOT / picture, folder / picture).relative_to(folder).as_posix()})"
-        )
-    if text:
-        (folder / name).write_text(text, "utf-8")
-
-
-def lighter(picture: Path, target: Path) -> Path:
-    """A picture as lossless WebP, a third of a plot's PNG, pixel by pixel the same. Raises FileNotFoundError if there is none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if picture.suffix != ".png":
-        return Path(shutil.copy(picture, target))
-    with Image.open(picture) as image:
-        image.save(target.with_suffix(".webp"), lossless=True, exact=True)
-    return target.with_suffix(".webp")
+def absent(missing: dict[str, str], unfinished: list[str]) -> str:
+    """The page that names the notebooks without a page, each with the command that makes it."""
+    parts = ["# Not executed yet"]
+    if missing:
+        parts.append("These notebooks have no page here. The command under each executes it, with what it needs.")
+    parts += [f"`notebooks/{stem}.ipynb`\n```bash\n{command}\n```" for stem, command in missing.items()]
+    if unfinished:
+        parts.append("These executions did not run to their end and are not shown; the traceback is in the file:")
+        parts.append("\n".join(f"* `{name}`" for name in unfinished))
+    return "\n\n".join(parts) + "\n"
 
 
 def code(book: nbformat.NotebookNode) -> list[str]:
@@ -152,22 +191,83 @@ def code(book: nbformat.NotebookNode) -> list[str]:
     return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
-def names() -> str:
-    """The page of the public names; those that a reader meets first come first."""
-    import plasticity
+def page(book: nbformat.NotebookNode, stem: str, changed: bool = False) -> nbformat.NotebookNode:
+    """A copy of an executed notebook as its page: how it was made under the title, machinery and long logs folded, no live widgets.
 
-    order = sorted(plasticity.__all__, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
-    return pages.reference(order, {name for name in order if isinstance(getattr(plasticity, name), type)})
+    ``changed``: the source is not what was executed.
+    """
+    book = nbformat.reads(
+        re.sub(r"(?<!\\)\\u001b\[[\d;]*m", "", nbformat.writes(book)), as_version=4
+    )  # no terminal colours
+    book.metadata.pop("widgets", None)
+    book.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
+    heading = stem
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            heading = next(iter(re.findall(r"^#+ +(.*)$", cell.source, re.M)[::-1]), heading)
+        elif cell.cell_type == "code":
+            for output in cell.outputs:
+                if WIDGET in output.get("data", {}):
+                    output.data = {"text/plain": NO_WIDGET}
+            cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {
+                "image": {"alt": f"Figure of the section: {heading}"}
+            }
+            fold(cell)
+    if not book.cells or book.cells[0].cell_type != "markdown" or not book.cells[0].source.startswith("# "):
+        book.cells.insert(0, new_markdown_cell(f"# {stem}", id="title-of-the-page"))
+    title, _, rest = book.cells[0].source.partition("\n")
+    book.cells[0].source = f"{title}\n\n{provenance(stem, book.metadata, changed)}\n{rest}"
+    return book
 
 
-def repository() -> str:
-    """The address of the repository, if CITATION.cff or pyproject.toml names one."""
-    cited = re.search(r"^repository(?:-code)?:\s*[\"']?([^\s\"']+)", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"].get("urls", {})
+def fold(cell: nbformat.NotebookNode) -> None:
+    """Fold the source of a cell that only sets things up, and what a cell prints if it is long."""
+    tags = cell.metadata.get("tags", [])
+    kind = "injected" if "injected-parameters" in tags else "parameters" if "parameters" in tags else cell.get("id")
+    printed = sum(output.get("text", "").count("\n") for output in cell.outputs)
+    tag, prompt = ("hide-input", FOLDED[kind]) if kind in FOLDED else ("hide-output", f"Log of {printed} lines")
+    if kind in FOLDED or printed > LONG_LOG:
+        cell.metadata["tags"] = [*tags, tag]
+        cell.metadata["mystnb"] |= {"code_prompt_show": prompt, "code_prompt_hide": prompt}
+
+
+def provenance(stem: str, metadata: dict, changed: bool) -> str:
+    """The box at the top of a notebook's page: its files, the command that made it, how long that took and when."""
+    files = f"{{download}}`{stem}.ipynb <../executed/{stem}.ipynb>`: the executed notebook; its source is `notebooks/{stem}.ipynb`."
+    papermill = metadata.get("papermill") or {}
+    said = ["How it was executed is not noted in it."]
+    if papermill.get("input_path") and papermill.get("output_path"):
+        python = metadata.get("language_info", {}).get("version", "?")
+        when = datetime.fromisoformat(papermill["end_time"]).astimezone(UTC)
+        time = f"It took {duration(papermill['duration'])} on {when:%Y-%m-%d, %H:%M} UTC"
+        said = [
+            "```bash",
+            command(papermill),
+            "```",
+            f"{time}, with Python {python}, papermill {papermill.get('version', '?')}.",
+        ]
+    if changed:
+        said.append("The notebook's code in the repository has changed since.")
+    return "\n".join([":::{admonition} How this page was made", ":class: made", files, *said, ":::"])
+
+
+def command(papermill: dict) -> str:
+    """The command that made a notebook, from what papermill noted in it."""
+    first = (
+        f"python -m plasticity.execute {shlex.quote(papermill['input_path'])} {shlex.quote(papermill['output_path'])}"
+    )
+    given = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in papermill.get("parameters", {}).items())
+    return f"{first} \\\n    {given}" if given else first
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, as coarse as a reader wants it."""
     return (
-        cited[1]
-        if cited
-        else next((urls[name] for name in urls if name.lower() in ("repository", "source", "code")), "")
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
     )
 
 
@@ -188,32 +288,9 @@ def sphinx(folder: Path, title: str) -> None:
     ]
     places = ["-d", str(folder / "doctrees"), str(folder / "pages"), str(folder / "site")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "sphinx", *options, *places]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-m", "sphinx", *options, *places]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(
             "Sphinx does not accept the pages:\n" + done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line. Exit 0: done; 2: a wrong argument or notebook; 1: the site could not be built or written."""
-    parser = argparse.ArgumentParser(prog="python -m plasticity.book", description=__doc__.splitlines()[0])
-    parser.add_argument("profile")
-    parser.add_argument("--results", default="", help="results/<profile> unless said")
-    parser.add_argument("--out", default="", help="<results>/site unless said")
-    options = parser.parse_args(arguments)
-    results = Path(options.results or f"results/{options.profile}")
-    try:
-        print(f"wrote {build(results / 'notebooks', Path(options.out or results / 'site'), options.profile)}")
-        return 0
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        code, said = 2, error
-    except (OSError, RuntimeError) as error:
-        code, said = 1, error
-    print(f"error: {said}", file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,8 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from plasticity.book import execute, pages
-from plasticity.book import site as book
+from plasticity import book, execute, pages
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTED = {
