@@ -1,6 +1,7 @@
-"""How Sphinx makes the site. `plasticity.book` lays out the pages, each where the repository has it, and calls Sphinx."""
+"""How Sphinx makes the site. `plasticity.book.site` lays out the pages as the repository has them, and calls it."""
 
 import posixpath
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -62,7 +63,7 @@ def literal(app, what, name, thing, options, lines: list[str]) -> None:
 def files(app, page) -> None:
     """A link to a file that has no page leads to the repository, or is plain text while no address is known.
 
-    A notebook that is not executed is on the page of these. What the repository does not have is left to Sphinx, as an error.
+    A link to a notebook that is not executed leads to the page of these. A link to nothing is an error of Sphinx.
     """
     for link in [node for node in page.findall(pending_xref) if node["reftype"] == "myst"]:
         target = link["reftarget"].partition("#")[0]
@@ -84,9 +85,8 @@ def files(app, page) -> None:
 
 def unbroken(app, page) -> None:
     """A mean and its standard deviation stay on one line."""
-    for text in list(page.findall(nodes.Text)):
-        if " ± " in text:
-            text.parent.replace(text, nodes.Text(text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")))
+    for text in [node for node in page.findall(nodes.Text) if " ± " in node]:
+        text.parent.replace(text, nodes.Text(re.sub(r"(?<=\d) ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", text)))
 
 
 def slim(app, exception: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""Every page of a built site in headless Chromium: what loads, what it looks like, what a keyboard and a screen reader find.
+"""Every page of a built site in headless Chromium: what loads, how it looks, what keyboard and screen reader find.
 
 python tests/browser.py results/mini/site --screenshots /tmp/pictures
 """
@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, TimeoutError, sync_playwright
@@ -24,7 +23,8 @@ STOPS = 120  # presses of the tab key on one page, at most
 STILL = "* { transition: none !important; animation: none !important }"
 TOP = "() => { document.activeElement.blur(); scrollTo(0, 0) }"
 TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
-RAW = "() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).map(e => e.textContent)"
+RAW = """() => [...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'))
+  .map(e => e.textContent)"""
 BROKEN = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
 TITLES = "() => [...document.querySelectorAll('h1')].filter(h => h.checkVisibility()).length"
 SPILLS = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
@@ -38,10 +38,12 @@ FOCUSED = """() => {
     const s = getComputedStyle(n);
     return (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none';
   });
-  const box = e.getBoundingClientRect(), region = e.closest('#pst-skip-link, .bd-sidebar-primary, .bd-header-article, article,'
+  const box = e.getBoundingClientRect();
+  const region = e.closest('#pst-skip-link, .bd-sidebar-primary, .bd-header-article, article,'
     + ' .prev-next-footer, .bd-sidebar-secondary, footer');
   return {name: (e.innerText || e.getAttribute('aria-label') || e.title || e.tagName).trim().slice(0, 50), seen,
-    region: region ? region.id || region.className.split(' ')[0] || region.tagName : '', skip: !!e.closest('#pst-skip-link'),
+    region: region ? region.id || region.className.split(' ')[0] || region.tagName : '',
+    skip: !!e.closest('#pst-skip-link'),
     inside: e.closest('table, pre') !== null, hidden: box.width < 1 || box.height < 1, x: box.left,
     y: box.top + (region ? region.scrollTop - region.getBoundingClientRect().top : 0)};
 }"""
@@ -49,7 +51,7 @@ FOCUSED = """() => {
 
 @dataclass
 class Report:
-    """What is wrong, page by page, what the first page costs, and where the tab key stops on each page, from the top."""
+    """What is wrong, what the first page costs, and where the tab key stops on each page, from the top."""
 
     problems: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
@@ -91,29 +93,25 @@ def chromium() -> Iterator[Page]:
 
 
 def listen(page: Page, home: str, say) -> None:
-    """Report console errors, failed requests and requests to other hosts. The search's looks at pages end when it is left."""
+    """Report console errors, failed requests, requests to other hosts. Leaving the search ends its looks at pages."""
     page.on("console", lambda message: message.type == "error" and say(f"console: {message.text}"))
     page.on("pageerror", lambda error: say(f"script: {error}"))
-    page.on(
-        "requestfailed",
-        lambda request: (
-            (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED")
-            and say(f"failed: {request.url} ({request.failure})")
-        ),
-    )
-    page.on("response", lambda response: response.status >= 400 and say(f"answer {response.status}: {response.url}"))
-    page.on(
-        "request",
-        lambda request: (
-            urlsplit(request.url).scheme != "data"
-            and not request.url.startswith(home)
-            and say(f"asks another host: {request.url}")
-        ),
-    )
+    page.on("response", lambda answer: answer.status >= 400 and say(f"answer {answer.status}: {answer.url}"))
+
+    def failed(request) -> None:
+        if (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED"):
+            say(f"failed: {request.url} ({request.failure})")
+
+    def asked(request) -> None:
+        if not request.url.startswith((home, "data:")):
+            say(f"asks another host: {request.url}")
+
+    page.on("requestfailed", failed)
+    page.on("request", asked)
 
 
 def look(page: Page, say) -> None:
-    """What a reader sees: pictures, equations, one title, nothing that makes the page wider than a phone; axe in light and dark."""
+    """What a reader sees: pictures, equations, one title, nothing wider than a phone; axe in light and dark."""
     for what, script in (("equation not typeset", RAW), ("picture not loaded", BROKEN)):
         for each in page.evaluate(script):
             say(f"{what}: {each[:100]}")
@@ -147,7 +145,7 @@ def judge(page: Page, scheme: str, say) -> None:
 
 
 def walk(page: Page, say) -> list[str]:
-    """Press the tab key from the top: the skip link comes first, each stop is visible, and stops of a region come in reading order."""
+    """Press the tab key from the top: first the skip link, each stop visible, those of a region in reading order."""
     stops, before = [], {}
     page.evaluate(TOP)
     for _ in range(STOPS):

@@ -1,8 +1,10 @@
-"""The executed notebooks of a profile, README, `docs/` and `reference/` as one static site, by Sphinx; nothing is run or fetched.
+"""The executed notebooks of a profile, README, `docs/` and `reference/` as one static site; nothing is run or fetched.
 
-The pages keep their places in the repository, so the links that work there work on the site. ``docs/conf.py`` says the rest.
+Sphinx makes it. The pages keep their places in the repository, so the links that work there work on the site.
+``docs/conf.py`` says the rest.
 """
 
+import argparse
 import os
 import re
 import shlex
@@ -39,10 +41,11 @@ NO_WIDGET = "(A live widget: to be seen where the notebook runs.)"
 
 
 def build(profile: str, results: Path, out: Path | None = None) -> Path:
-    """Make the site of the notebooks in ``results/notebooks``, whole or not at all, in ``out`` (``results/site``); return its first page.
+    """Make the site of the notebooks in ``results/notebooks``, whole or not at all; return its first page.
 
-    Raises ValueError if the profile is unknown, a notebook can't be read or was executed with another profile, FileNotFoundError if
-    there is none, FileExistsError if ``out`` holds something else than an earlier site, RuntimeError if Sphinx objects to a page.
+    It goes into ``out``, or ``results/site``. Raises ValueError if the profile is unknown, a notebook can't be read or
+    was executed with another profile, FileNotFoundError if there is none, FileExistsError if ``out`` holds something
+    else than an earlier site, RuntimeError if Sphinx objects to a page.
     """
     about, results = get_profile(profile), Path(results)
     out = Path(out or results / "site")
@@ -81,7 +84,7 @@ def executed(folder: Path, profile: str) -> tuple[dict[str, nbformat.NotebookNod
 
 
 def read(path: Path, profile: str) -> nbformat.NotebookNode:
-    """An executed notebook, with this machine's folders shortened. Raises ValueError if it is none, or of another profile."""
+    """An executed notebook without this machine's folders. Raises ValueError if it is none, or of another profile."""
     try:
         book = nbformat.reads(shortened(path.read_text("utf-8"), path.resolve().parents[1], profile), as_version=4)
         nbformat.validate(book)
@@ -95,7 +98,7 @@ def read(path: Path, profile: str) -> nbformat.NotebookNode:
 
 
 def shortened(text: str, results: Path, profile: str) -> str:
-    """A text without this machine's folders: the results become ``results/<profile>``, what lies in the project begins at its root."""
+    """A text without this machine's folders: results lie in ``results/<profile>``, all else begins at the root."""
     roots = {results.parents[1]} if results.parts[-2:] == ("results", profile) else set()
     names = {str(results): f"results/{profile}"} | {f"{root}/": "" for root in {ROOT, Path.cwd(), *roots}}
     text = re.sub(r"/tmp/ipykernel_\d+/\d+\.py", "the cell", text)
@@ -110,7 +113,7 @@ def number(stem: str) -> int:
 
 
 def missing_command(stem: str, profile: str, results: str) -> str:
-    """The command that executes a notebook of a profile; for networks and studies that the profile lacks, of the one that has them."""
+    """The command that executes a notebook, in another profile where this one lacks its network or study."""
     chapter = number(stem)
     target = "companions" if chapter >= 50 else "checks" if chapter >= 40 else "reproduce"
     if profile.startswith("imagenet") and (chapter in (10, 11, 12, 42) or chapter >= 50):
@@ -192,7 +195,7 @@ def code(book: nbformat.NotebookNode) -> list[str]:
 
 
 def page(book: nbformat.NotebookNode, stem: str, changed: bool = False) -> nbformat.NotebookNode:
-    """A copy of an executed notebook as its page: how it was made under the title, machinery and long logs folded, no live widgets.
+    """A copy of an executed notebook as its page: a box under the title, machinery and long logs folded, no widgets.
 
     ``changed``: the source is not what was executed.
     """
@@ -233,7 +236,7 @@ def fold(cell: nbformat.NotebookNode) -> None:
 
 def provenance(stem: str, metadata: dict, changed: bool) -> str:
     """The box at the top of a notebook's page: its files, the command that made it, how long that took and when."""
-    files = f"{{download}}`{stem}.ipynb <../executed/{stem}.ipynb>`: the executed notebook; its source is `notebooks/{stem}.ipynb`."
+    files = f"{{download}}`{stem}.ipynb <../executed/{stem}.ipynb>`: the executed notebook of `notebooks/{stem}.ipynb`."
     papermill = metadata.get("papermill") or {}
     said = ["How it was executed is not noted in it."]
     if papermill.get("input_path") and papermill.get("output_path"):
@@ -253,9 +256,7 @@ def provenance(stem: str, metadata: dict, changed: bool) -> str:
 
 def command(papermill: dict) -> str:
     """The command that made a notebook, from what papermill noted in it."""
-    first = (
-        f"python -m plasticity.execute {shlex.quote(papermill['input_path'])} {shlex.quote(papermill['output_path'])}"
-    )
+    first = f"plasticity execute {shlex.quote(papermill['input_path'])} {shlex.quote(papermill['output_path'])}"
     given = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in papermill.get("parameters", {}).items())
     return f"{first} \\\n    {given}" if given else first
 
@@ -272,7 +273,7 @@ def duration(seconds: float) -> str:
 
 
 def sphinx(folder: Path, title: str) -> None:
-    """Run Sphinx on ``folder/pages`` into ``folder/site``; a warning is an error. Raises RuntimeError with what it said."""
+    """Run Sphinx on ``folder/pages`` into ``folder/site``. Raises RuntimeError with its warnings, which are errors."""
     options = [
         "-q",
         "-W",
@@ -294,3 +295,22 @@ def sphinx(folder: Path, title: str) -> None:
         raise RuntimeError(
             "Sphinx does not accept the pages:\n" + done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
         )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Exit 0: done; 2: a wrong argument or notebook; 1: the site could not be built or written."""
+    parser = argparse.ArgumentParser(prog="plasticity site", description=__doc__.splitlines()[0])
+    parser.add_argument("profile")
+    parser.add_argument("--results", default="", help="results/<profile> unless said")
+    parser.add_argument("--out", default="", help="<results>/site unless said")
+    options = parser.parse_args(arguments)
+    try:
+        print(f"wrote {build(options.profile, options.results or f'results/{options.profile}', options.out or None)}")
+        return 0
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError | FileNotFoundError | FileExistsError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
