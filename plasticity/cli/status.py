@@ -70,11 +70,7 @@ def held(folder: Path) -> bool:
 
 def epoch(folder: Path) -> int:
     """The newest epoch that a run's states name; 0 before the first."""
-    epochs = [0]
-    for name in ("state-0", "state-1"):
-        with contextlib.suppress(OSError, ValueError, KeyError), open(folder / name, "rb") as file:
-            epochs.append(json.loads(file.readline(1024))["epoch"])
-    return max(epochs)
+    return max((int(path.stem.partition("-")[2]) for path in folder.glob("state-*.pt")), default=0)
 
 
 def remember(results: str | Path, profile: str, repeats: int, reading: str, runs) -> None:

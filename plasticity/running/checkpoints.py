@@ -1,39 +1,53 @@
-"""The state of a run in progress, written each epoch, from which a killed run goes on to the very same record.
+"""The state of a run in progress, from which a killed run goes on to the very same record.
 
-A folder holds two state files, written in turn, and a ``lock`` that the kernel frees when its owner dies, however it dies. A
-state file is two pieces of JSON (origin and checksum; everything but tensors), then the tensors' bytes: several times as fast as
-torch.save for the hundreds of small tensors of a small network. It is overwritten where it lies, which is far cheaper than a new
-file; one that a kill has torn does not match its checksum, and the other one counts.
+A folder holds the two newest states, ``state-<epoch>.pt``, and a ``lock`` that the operating system frees when its owner dies,
+however it dies. A state appears under its name when it is whole. Should a power cut tear one all the same, it does not match its
+checksums, and the one before counts. Loading a state runs no code.
 """
 
 import contextlib
-import json
+import io
 import os
-import zlib
+import time
+import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from ..files import atomic
 from . import identity
-from .workers import Busy
 
 try:
     import fcntl
 except ImportError:  # Windows: no lock, so two processes may do the same run, which the records survive
     fcntl = None
 
-HEADER = 1024  # bytes
+
+class Busy(RuntimeError):
+    """Another process, which is alive, is doing this job."""
+
+
+def default_seconds() -> float:
+    """Seconds between two states: 5, or what PLASTICITY_CHECKPOINT_SECONDS says. Raises ValueError if that is no number."""
+    text = os.environ.get("PLASTICITY_CHECKPOINT_SECONDS", "5")
+    try:
+        return float(text)
+    except ValueError:
+        allowed = "a number of seconds, 0 for a state after each epoch"
+        raise ValueError(f"PLASTICITY_CHECKPOINT_SECONDS={text!r} must be {allowed}") from None
 
 
 class Checkpoint:
-    """The place of one run's states. As a context it is owned by one process; entering raises `Busy` if another one lives."""
+    """The place of one run's states. As a context it is owned by one process; entering raises `Busy` if another one lives.
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    ``every``: seconds between two states, `default_seconds` unless given; 0 for one after each epoch.
+    """
+
+    def __init__(self, folder: str | Path, every: float | None = None):
+        self.folder, self.every = Path(folder), default_seconds() if every is None else every
         self.resumed: list[int] = []  # epochs after which this run was taken up again
         self.made_by = {"source": identity.source(), "torch": str(torch.__version__)}
-        self._lock = None
+        self._lock, self._saved = None, time.monotonic()
 
     def __enter__(self):
         while True:
@@ -43,6 +57,8 @@ class Checkpoint:
             except FileNotFoundError:  # the last owner has just finished, and removed the folder
                 continue
             if self._own():
+                for path in self.folder.glob(".state-*"):  # an owner was killed as it wrote
+                    path.unlink(missing_ok=True)
                 return self
             self._lock.close()
 
@@ -62,55 +78,50 @@ class Checkpoint:
         self._lock.close()
 
     def due(self) -> bool:
-        """Whether a state should be written now."""
-        return True
+        """Whether the last state, or the beginning, is so long ago that it is time to save one."""
+        return time.monotonic() - self._saved >= self.every
 
     def save(self, epoch: int, state: dict) -> None:
-        """Write the state after ``epoch`` over the older of the two. OSError if the disk is full; the other one stays whole."""
-        parts = _pack(state)
-        size, crc32 = 0, 0
-        for part in parts:
-            size, crc32 = size + len(part), zlib.crc32(part, crc32)
-        header = {
-            "epoch": epoch,
-            "tree": len(parts[0]),
-            "bytes": size,
-            "crc32": crc32,
-            "resumed": self.resumed[-20:],
-        } | self.made_by
-        path = self.folder / f"state-{epoch % 2}"
+        """Write the state after ``epoch``: tensors, numbers, text and containers of them. One earlier state is kept.
+
+        Raises OSError if the disk is full; the earlier one stays whole.
+        """
+        content = io.BytesIO()  # torch.save itself would not say that the disk is full
+        torch.save({"epoch": epoch, "resumed": self.resumed, "made_by": self.made_by, "state": state}, content)
+        path = self.folder / f"state-{epoch}.pt"
+        for older in self._states()[1:]:
+            older.unlink()
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
-                file.seek(HEADER)
-                file.writelines(parts)
-                file.seek(0)  # the header last, so that the epoch it names is whole, unless the power fails
-                file.write(json.dumps(header).encode().ljust(HEADER - 1) + b"\n")
+            with atomic(path) as partial:
+                partial.write_bytes(content.getbuffer())
         except OSError as error:
-            raise OSError(
-                error.errno, f"{error.strerror}, while writing a checkpoint; the one before is whole", str(path)
-            ) from None
+            why = f"{error.strerror}, while writing a checkpoint; the one before is whole"
+            raise OSError(error.errno, why, str(path)) from None
+        self._saved = time.monotonic()
 
     def load(self, inputs: dict) -> dict | None:
         """The newest whole state, or None: the run begins anew. So it does after states of another source, PyTorch or inputs
         (hashes of data and weights): going on from them would give a record of neither."""
         self.made_by |= inputs
-        whole = [found for path in self.folder.glob("state-*") if (found := _read(path))]
-        for header, content in sorted(whole, key=lambda found: -found[0]["epoch"])[:1]:
-            origin = {name: header.get(name) for name in self.made_by}
-            if origin != self.made_by:
-                print(
-                    f"checkpoint in {self.folder} is of {origin}, this is {self.made_by}: the run begins anew",
-                    flush=True,
-                )
-                self.remove_states()
-                return None
-            self.resumed = [*header["resumed"], header["epoch"]]
-            return _unpack(json.loads(bytes(content[: header["tree"]])), content[header["tree"] :])
+        for path in self._states():
+            found = _read(path)
+            if found is None:
+                path.unlink(missing_ok=True)
+            elif found["made_by"] == self.made_by:
+                self.resumed = [*found["resumed"], found["epoch"]]
+                return found["state"]
+            else:
+                print(f"{path} is of {found['made_by']}, this is {self.made_by}: the run begins anew", flush=True)
+                return self.remove_states()
         return None
+
+    def _states(self) -> list[Path]:
+        """The files of states, the newest first."""
+        return sorted(self.folder.glob("state-*.pt"), key=lambda path: -int(path.stem.partition("-")[2]))
 
     def remove_states(self) -> None:
         """Delete the states."""
-        for path in self.folder.glob("state-*"):
+        for path in [*self.folder.glob("state-*"), *self.folder.glob(".state-*")]:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -121,57 +132,11 @@ class Checkpoint:
             self.folder.rmdir()
 
 
-def _read(path: Path) -> tuple[dict, memoryview] | None:
-    """Header and content of a state file, or None if it is torn."""
-    content = memoryview(bytearray(path.read_bytes()))  # PyTorch wants memory that may be written
+def _read(path: Path) -> dict | None:
+    """What `Checkpoint.save` wrote, or None if the file is torn or no state."""
     try:
-        header = json.loads(bytes(content[:HEADER]))
-        content = content[HEADER : HEADER + header["bytes"]]
-        return (header, content) if zlib.crc32(content) == header["crc32"] else None
-    except (ValueError, KeyError, TypeError):
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums, but never looks at them
+            whole = archive.testzip() is None
+        return torch.load(path, map_location="cpu", weights_only=True) if whole else None
+    except Exception:  # a torn archive fails in many ways
         return None
-
-
-def _pack(state) -> list:
-    """The state as bytes: first JSON in which each tensor stands as its shape, memory order and dtype, then the tensors."""
-    tensors = []
-
-    def walk(value):
-        if isinstance(value, dict):
-            return {"dict": [(key, walk(item)) for key, item in value.items()]}  # JSON would turn keys into text
-        if isinstance(value, (list, tuple)):
-            return {"list": [walk(item) for item in value]}
-        if not isinstance(value, Tensor):
-            return value
-        # Memory order belongs to the state: an optimiser's moments must lie as its weights do.
-        order = sorted(range(value.dim()), key=lambda axis: (-value.stride(axis), axis))
-        tensors.append(value.detach().permute(order).contiguous().cpu())
-        return {"shape": list(value.shape), "order": order, "dtype": str(value.dtype).removeprefix("torch.")}
-
-    tree = json.dumps(walk(state)).encode()
-    return [tree, *(memoryview(tensor.view(-1).view(torch.uint8).numpy()) for tensor in tensors)]
-
-
-def _unpack(tree, content: memoryview):
-    """What `_pack` was given; tuples have become lists."""
-    start = 0
-
-    def walk(node):
-        nonlocal start
-        if not isinstance(node, dict):
-            return node
-        if "dict" in node:
-            return {key: walk(item) for key, item in node["dict"]}
-        if "list" in node:
-            return [walk(item) for item in node["list"]]
-        shape, order, dtype = node["shape"], node["order"], getattr(torch, node["dtype"])
-        size = torch.Size(shape).numel()
-        part = torch.frombuffer(content, dtype=dtype, count=size, offset=start) if size else torch.empty(0, dtype=dtype)
-        start += size * dtype.itemsize
-        return (
-            part.reshape([shape[axis] for axis in order])
-            .permute([order.index(axis) for axis in range(len(order))])
-            .clone()
-        )
-
-    return walk(tree)

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +22,9 @@ from ..profiles import Profile
 from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
 from . import identity, records
-from .checkpoints import Checkpoint
+from .checkpoints import Busy, Checkpoint, default_seconds
 from .pretrain import pretrain, require
-from .workers import Busy, Here, Processes, Raised, Unready, carry_out
+from .workers import Here, Processes, Raised, Unready, carry_out
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Place:
     data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local processes;
     device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its
     scheduler file (*.json), or "dask" for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in
-    ``results`` by which a worker elsewhere can tell that it sees the same folder. Relative folders count from the project's
-    root, also for a kernel in ``notebooks/``.
+    ``results`` by which a worker elsewhere can tell that it sees the same folder; checkpoint_seconds: between two states of a
+    run. Relative folders count from the project's root, also for a kernel in ``notebooks/``.
     """
 
     data: str
@@ -44,6 +44,7 @@ class Place:
     device: str = "auto"
     engine: str = "local"
     token: str = ""
+    checkpoint_seconds: float = field(default_factory=default_seconds)
 
     def __post_init__(self):
         if not isinstance(self.workers, int) or self.workers < 1:
@@ -62,7 +63,7 @@ class Place:
 
     def checkpoint(self, run: Run) -> Checkpoint:
         """Where the state of a run in progress is."""
-        return Checkpoint(Path(self.results) / "running" / str(run))
+        return Checkpoint(Path(self.results) / "running" / str(run), self.checkpoint_seconds)
 
 
 def _engine(name: str) -> str:
@@ -110,7 +111,7 @@ def marked(place: Place):
         token.unlink(missing_ok=True)
 
 
-def origin(place: Place, inputs: list[tuple[str, str, str]]) -> dict[str, str]:
+def fingerprint(place: Place, inputs: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
     """What must be the same wherever the runs of one grid are done: the source, PyTorch, the data and the weights."""
     folder = data_folder(place)
     facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
@@ -345,8 +346,8 @@ def pool(place: Place, runs=()):
         return Here() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
     from .dask import Cluster  # its library is needed only here
 
-    inputs = sorted({(run.dataset, run.architecture, run.weights) for run in runs})
-    return Cluster(place.engine, origin, (place, inputs))
+    inputs = tuple(sorted({(run.dataset, run.architecture, run.weights) for run in runs}))
+    return Cluster(place.engine, fingerprint, (place, inputs))
 
 
 def perform(run: Run, place: Place) -> Done:

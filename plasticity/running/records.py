@@ -117,22 +117,12 @@ def load(path: str | Path) -> dict:
 
 def parse(content: bytes, path: str | Path) -> dict:
     """The record that ``path`` holds as ``content``; raises as `load` does."""
-    try:
-        record = json.loads(content)
-        if "schema" in record:  # 1: one line, with a checksum of the parsed content
-            schema, whole = (
-                record["schema"],
-                record["sha256"] == _checksum({k: v for k, v in record.items() if k != "sha256"}),
-            )
-        else:
-            schema, whole = record["head"]["schema"], is_whole(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path} is no whole record ({type(error).__name__}: {error})") from None
-    if not whole:
-        raise Damaged(f"{path} does not match its own checksum: torn or edited")
-    if schema not in (1, SCHEMA):
+    if not is_whole(content):
+        raise Damaged(f"{path} is no whole record: torn, edited, or another file (its checksum does not match)")
+    record = json.loads(content)
+    if (schema := record["head"]["schema"]) != SCHEMA:
         raise RecordError(
-            f"{path} has record schema {schema}, this version reads up to {SCHEMA}; use the version that wrote it"
+            f"{path} has record schema {schema}, this version reads {SCHEMA}; use the version that wrote it"
         )
     return record
 
@@ -268,7 +258,3 @@ def machine() -> str:
 
 def _config(run: Run) -> dict:
     return {name: getattr(run, name) for name in NAMES}  # asdict copies deeply, which takes ten times as long
-
-
-def _checksum(record: dict) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

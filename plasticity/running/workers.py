@@ -19,14 +19,12 @@ from multiprocessing.connection import wait
 
 import torch
 
+from .checkpoints import Busy
+
 GRACE = 3.0  # seconds that workers get to leave what they are doing when the grid is interrupted
 LOSSES = 20  # workers that may die under one job, until their death is taken for the job's doing
 STILLBORN = 10  # workers that die in a row before they are ready, until that is taken for a fault of the installation
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-class Busy(RuntimeError):
-    """Another process, which is alive, is doing this job."""
 
 
 class Unready(RuntimeError):

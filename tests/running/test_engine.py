@@ -1,44 +1,14 @@
 """Running many: the same records from one process or two, only what is missing, and no number from a failure."""
 
-import json
 import os
 
 import pytest
 
 from plasticity import train
-from plasticity.analysis.frames import frame
 from plasticity.cli.inventory import inventory
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
 from plasticity.running import engine, records
-from plasticity.weights import source_path
-
-
-@pytest.fixture
-def place(world, tmp_path):
-    """A place whose data folder has weights under the names that runs look for."""
-    for name in ("mini_resnet",):
-        path = source_path(engine_source(name), world)
-        path.parent.mkdir(exist_ok=True)
-        os.replace(world / f"{name}.pt", path)
-        path.with_suffix(".json").write_text(json.dumps({"sha256": engine.models.file_sha256(path)}))
-    return engine.Place(str(world), str(tmp_path / "results"), workers=1, device="cpu")
-
-
-def engine_source(name):
-    from conftest import tiny_arrays
-
-    from plasticity.profiles import source_run
-
-    folder = os.environ["TINY_WORLD"]
-    if not os.path.exists(f"{folder}/source"):
-        engine.data_sets.pack(folder, "source", tiny_arrays(classes=4))
-    return source_run(name, "source")
-
-
-@pytest.fixture(autouse=True)
-def tiny_world(world, monkeypatch):
-    monkeypatch.setenv("TINY_WORLD", str(world))
 
 
 def numbers(done):
@@ -138,16 +108,3 @@ def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, 
     with pytest.raises(RuntimeError, match="out of GPU memory with 1 workers .*2.00 GiB.*lower workers"):
         engine.run_all([run], place)
     assert records.missing([run], place.runs) == [run]
-
-
-def test_a_record_from_before_a_field_existed_still_counts(place, tiny_run):
-    run = tiny_run()
-    engine.run_all([run], place)
-    path = records.path_of(run, place.runs)
-    old = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
-    for name in ("precision", "channels_last", "compiled"):
-        del old["config"][name]
-    old |= {"schema": old.pop("head")["schema"] - 1}
-    path.write_text(json.dumps(old | {"sha256": records._checksum(old)}))
-    assert records.missing([run], place.runs) == []
-    assert frame(records.load_runs([run], place.runs)).iloc[0]["precision"] == "fp32"

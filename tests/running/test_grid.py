@@ -1,62 +1,52 @@
 """A grid under attack: killed, interrupted, shared, on a full disk; what comes out equals a grid that was left alone."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import fill, tiny_arrays
+from conftest import fill
 
 from plasticity.cli import status
-from plasticity.profiles import source_run
 from plasticity.running import engine, records
-from plasticity.weights import source_path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 GRID = """
 import sys
-from plasticity import config, engine
-SETTINGS = {"weights": "source", "batch_size": 8, "max_epochs": 6, "patience": 0, "augment": "flip", "lr": 0.01, "momentum": 0.9}
-RUNS = [config.Run("mini_resnet", "photos", case, seed, **SETTINGS) for case in ("base", "10M", "25N", "scratch") for seed in range(3)]
+from plasticity.run import Run
+from plasticity.running.engine import Place, run_all
+SETTINGS = {"batch_size": 8, "max_epochs": 6, "patience": 0, "augment": "flip", "lr": 0.01, "momentum": 0.9}
+CASES = ("base", "10M", "25N", "scratch")
+RUNS = [Run("mini_resnet", "photos", case, seed, weights="source", **SETTINGS) for case in CASES for seed in range(3)]
 if __name__ == "__main__":
     try:
-        engine.run_all(RUNS, engine.Place(sys.argv[1], sys.argv[2], int(sys.argv[3]), "cpu"))
+        run_all(RUNS, Place(sys.argv[1], sys.argv[2], int(sys.argv[3]), "cpu"))
     except KeyboardInterrupt:
         sys.exit(130)
 """
 
 
 @pytest.fixture
-def script(world, tmp_path):
+def script(pretrained, tmp_path):
     """A script that does a grid of 12 runs into a results folder: script(results, workers) starts it in a session of its own."""
-    from plasticity.datasets.prepare import pack
-
-    pack(world, "source", tiny_arrays(classes=4))
-    path = source_path(source_run("mini_resnet", "source"), world)
-    path.parent.mkdir(exist_ok=True)
-    os.replace(world / "mini_resnet.pt", path)
-    path.with_suffix(".json").write_text(json.dumps({"sha256": engine.models.file_sha256(path)}))
     (tmp_path / "a_grid.py").write_text(GRID)
 
     def start(results, workers=2):
-        return subprocess.Popen(
-            [sys.executable, tmp_path / "a_grid.py", world, results, str(workers)],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        command = [sys.executable, tmp_path / "a_grid.py", pretrained, results, str(workers)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, text=True, start_new_session=True, **pipes)
 
     namespace = {"__name__": "a_grid"}
     exec(GRID, namespace)  # the same runs here
-    start.runs, start.world = namespace["RUNS"], world
+    start.runs, start.world = namespace["RUNS"], pretrained
     return start
 
 
@@ -95,22 +85,20 @@ def test_ctrl_c_says_what_stays_and_leaves_nobody(script, tmp_path):
     assert script(tmp_path / "results").wait() == 0 and not records.missing(script.runs, tmp_path / "results" / "runs")
 
 
-def test_a_full_disk_stops_the_grid_and_room_lets_it_go_on(script, small_disk, tmp_path, capsys):
-    place = engine.Place(str(script.world), str(small_disk / "results"), 1, "cpu")
-    engine.run_all(script.runs[:1], place)
-    kept = records.path_of(script.runs[0], place.runs).read_bytes()
+def test_a_full_disk_stops_the_grid_and_room_lets_it_go_on(script, place, small_disk):
+    small, runs = replace(place, results=str(small_disk / "results")), script.runs[:3]
+    engine.run_all(runs[:1], small)
+    kept = records.path_of(runs[0], small.runs).read_bytes()
     filler = fill(small_disk, leave=1_000_000)  # room for one state
-    with pytest.raises(
-        OSError, match="No space left on device, while writing a checkpoint.*Free some space and start again"
-    ):
-        engine.run_all(script.runs[:3], place)
-    assert records.path_of(script.runs[0], place.runs).read_bytes() == kept
+    why = "No space left on device, while writing a checkpoint.*Free some space and start again"
+    with pytest.raises(OSError, match=why):
+        engine.run_all(runs, small)
+    assert records.path_of(runs[0], small.runs).read_bytes() == kept
     filler.unlink()
-    done = engine.run_all(script.runs[:3], place)
+    done = engine.run_all(runs, small)
     assert [record["resumed"] for record in done] == [[], [1], []]
-    alone = engine.Place(str(script.world), str(tmp_path / "alone"), 1, "cpu")
-    engine.run_all(script.runs[:3], alone)
-    assert numbers(script.runs[:3], small_disk / "results") == numbers(script.runs[:3], tmp_path / "alone")
+    engine.run_all(runs, place)
+    assert numbers(runs, small_disk / "results") == numbers(runs, Path(place.results))
 
 
 def test_a_full_results_folder_is_refused_before_anything_is_spent(small_disk):
@@ -119,8 +107,7 @@ def test_a_full_results_folder_is_refused_before_anything_is_spent(small_disk):
         engine.Place("data", str(small_disk / "results"))
 
 
-def test_damaged_records_are_set_aside_by_name_and_done_again(script, tmp_path, capsys):
-    place = engine.Place(str(script.world), str(tmp_path / "results"), 1, "cpu")
+def test_damaged_records_are_set_aside_by_name_and_done_again(script, place, tmp_path, capsys):
     engine.run_all(script.runs[:2], place)
     before, path = numbers(script.runs[:2], tmp_path / "results"), records.path_of(script.runs[0], place.runs)
     path.write_bytes(path.read_bytes()[:1000])
@@ -130,8 +117,7 @@ def test_damaged_records_are_set_aside_by_name_and_done_again(script, tmp_path, 
     assert numbers(script.runs[:2], tmp_path / "results") == before
 
 
-def test_a_failed_run_is_recorded_with_its_traceback_after_its_tries(script, tmp_path, monkeypatch, capsys):
-    place = engine.Place(str(script.world), str(tmp_path / "results"), 1, "cpu")
+def test_a_failed_run_is_recorded_with_its_traceback_after_its_tries(script, place, tmp_path, monkeypatch, capsys):
 
     def broken(*_, **__):
         raise RuntimeError("a bug in a method")
@@ -146,27 +132,17 @@ def test_a_failed_run_is_recorded_with_its_traceback_after_its_tries(script, tmp
     assert list((tmp_path / "results" / "set-aside").rglob("*.json"))
 
 
-def test_missing_weights_are_no_failure_of_the_run(script, tmp_path):
-    place = engine.Place(str(script.world), str(tmp_path / "results"), 1, "cpu")
+def test_missing_weights_are_no_failure_of_the_run(script, place, tmp_path):
     os.rename(script.world / "weights", script.world / "away")
-    with pytest.raises(
-        RuntimeError, match="2 of 3 could not be done; the first: .*is missing: run notebook 00_data_prep"
-    ):
+    why = "2 of 3 could not be done; the first: .*is missing: run notebook 00_data_prep"
+    with pytest.raises(RuntimeError, match=why):
         engine.run_all([*script.runs[:2], script.runs[-1]], place)
     assert records.missing(script.runs, place.runs) == script.runs[:-1], "scratch needs no weights"
     os.rename(script.world / "away", script.world / "weights")
     assert engine.run_all(script.runs[:2], place)[0]["status"] == "done"
 
 
-def test_a_profile_changed_half_way_is_refused(script, tmp_path):
-    place = engine.Place(str(script.world), str(tmp_path / "results"), 1, "cpu")
-    engine.run_all(script.runs[:1], place)
-    with pytest.raises(records.RecordError, match="lr was 0.01, is 0.02.*another results folder"):
-        engine.run_all([engine.replace(run, lr=0.02) for run in script.runs], place)
-
-
-def test_what_a_kill_left_behind_after_the_record_is_tidied(script, tmp_path):
-    place = engine.Place(str(script.world), str(tmp_path / "results"), 1, "cpu")
+def test_what_a_kill_left_behind_after_the_record_is_tidied(script, place, tmp_path):
     engine.run_all(script.runs[:1], place)
     with place.checkpoint(script.runs[0]) as checkpoint:
         checkpoint.save(3, {})
@@ -175,22 +151,22 @@ def test_what_a_kill_left_behind_after_the_record_is_tidied(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_grid_through_dask_with_a_worker_that_is_killed_and_one_that_sees_nothing(script, tmp_path, capfd):
+def test_the_same_grid_through_dask_with_a_worker_that_is_killed_and_one_that_sees_nothing(
+    script, place, tmp_path, capfd
+):
     """The little sibling of benchmarks/cluster.py. The second worker can't see the results, where that can be arranged."""
     import cluster
 
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    engine.run_all(script.runs, engine.Place(str(script.world), str(alone), 1, "cpu"))
-    shared.mkdir()
-    port, root = cluster.free_port(), os.geteuid() == 0
+    shared, alone = Path(place.results), tmp_path / "alone"
+    engine.run_all(script.runs, replace(place, results=str(alone)))
+    port, hidden = cluster.free_port(), shared if os.geteuid() == 0 else None
     with open(tmp_path / "log", "w") as log:
         members = [cluster.scheduler(port, log)]
-        members += [cluster.worker(port, tmp_path, log, hidden) for hidden in (None, shared if root else None)]
+        members += [cluster.worker(port, tmp_path, log, folder) for folder in (None, hidden)]
+        killer = threading.Timer(8, lambda: [member.kill() for member in cluster.family(members[1].process.pid)])
+        killer.start()
         try:
-            place = engine.Place(str(script.world), str(shared), 2, "cpu", f"tcp://127.0.0.1:{port}")
-            killer = threading.Timer(8, lambda: [member.kill() for member in cluster.family(members[1].process.pid)])
-            killer.start()
-            engine.run_all(script.runs, place)
+            engine.run_all(script.runs, replace(place, workers=2, engine=f"tcp://127.0.0.1:{port}"))
         finally:
             killer.cancel()
             for member in members:
@@ -199,39 +175,35 @@ def test_the_same_grid_through_dask_with_a_worker_that_is_killed_and_one_that_se
     assert "12/12" in capfd.readouterr().out and not list(shared.glob(".shared-*"))
 
 
-def test_what_must_be_the_same_everywhere_names_source_torch_data_and_weights(script, monkeypatch):
-    from plasticity.running import engine as place
-
-    here = engine.Place(str(script.world), str(script.world / "results"), 1, "cpu")
-    facts = place.origin(here, [("photos", "mini_resnet", "source")])
-    assert set(facts) >= {"plasticity source", "torch", "data photos"} and any(
-        name.startswith("weights mini_resnet") for name in facts
-    )
+def test_what_must_be_the_same_everywhere_names_source_torch_data_and_weights(place, monkeypatch):
+    facts = engine.fingerprint(place, (("photos", "mini_resnet", "source"),))
+    names = ["plasticity source", "torch", "data photos"]
+    assert list(facts)[:3] == names and list(facts)[3].startswith("weights mini_resnet") and len(facts) == 4
     assert facts["torch"] == engine.torch.__version__ and all(facts.values())
-    monkeypatch.setenv("PLASTICITY_DATA", str(script.world / "elsewhere"))
-    assert place.data_folder(here) == script.world / "elsewhere"
+    monkeypatch.setenv("PLASTICITY_DATA", "/elsewhere")
+    assert engine.data_folder(place) == Path("/elsewhere")
 
 
-@pytest.mark.parametrize(
-    "name, said", [("slurm", "'slurm' is unknown; allowed: 'local'"), ("dask", "needs the scheduler's address")]
-)
+NO_ENGINES = [("slurm", "'slurm' is unknown; allowed: 'local'"), ("dask", "needs the scheduler's address")]
+
+
+@pytest.mark.parametrize("name, said", NO_ENGINES)
 def test_an_engine_that_is_none(tmp_path, name, said, monkeypatch):
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     with pytest.raises(ValueError, match=said):
         engine.Place("data", str(tmp_path), engine=name)
 
 
-def test_an_address_where_nothing_answers(script, tmp_path, monkeypatch):
+def test_an_address_where_nothing_answers(script, place, monkeypatch):
     import cluster
 
-    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", f"tcp://127.0.0.1:{cluster.free_port()}")
     from plasticity.running.dask import Cluster
 
-    monkeypatch.setattr(Cluster.__init__, "__defaults__", (None, (), 1.0, 5.0, None))
-    place = engine.Place(str(script.world), str(tmp_path / "results"), engine="dask")
+    monkeypatch.setattr(Cluster.__init__, "__defaults__", (None, (), 1.0, 5.0, print))
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", f"tcp://127.0.0.1:{cluster.free_port()}")
     with pytest.raises(ConnectionError, match="no scheduler answers at tcp://127.0.0.1:.*dask scheduler"):
-        engine.run_all(script.runs, place)
-    assert not list((tmp_path / "results").glob(".shared-*"))
+        engine.run_all(script.runs, replace(place, engine="dask"))
+    assert not list(Path(place.results).glob(".shared-*"))
 
 
 @pytest.mark.slow
@@ -239,36 +211,12 @@ def test_killed_again_and_again_the_quick_grid_comes_out_the_same(tmp_path):
     """The little sibling of benchmarks/kills.py with its 200 kills, on a third of the grid; pretraining is killed, too."""
     import kills
 
-    options = type(
-        "Options",
-        (),
-        {
-            "profile": "quick",
-            "architectures": ["vit"],
-            "kills": 3,
-            "workers": 2,
-            "wait": (0.2, 2.5),
-            "truth": str(tmp_path / "truth"),
-            "results": str(tmp_path / "killed"),
-            "data": str(tmp_path / "data"),
-        },
-    )()
+    folders = {name: str(tmp_path / name) for name in ("truth", "results", "data")}
+    options = SimpleNamespace(profile="quick", architectures=["vit"], kills=3, workers=2, wait=(0.2, 2.5), **folders)
     kills.random.seed(4)
-    (tmp_path / "killed").mkdir()
+    (tmp_path / "results").mkdir()
     seen = kills.disturb(options)
     assert sum(seen["kills"].values()) == 3
-    undisturbed = [
-        sys.executable,
-        "-m",
-        "plasticity",
-        "run",
-        "quick",
-        "--results",
-        options.truth,
-        "--data",
-        options.data,
-        "--architectures",
-        "vit",
-    ]
-    subprocess.run(undisturbed, check=True, cwd=ROOT, capture_output=True)
+    command = f"run quick --results {options.truth} --data {options.data} --architectures vit"
+    subprocess.run([sys.executable, "-m", "plasticity", *command.split()], check=True, cwd=ROOT, capture_output=True)
     assert kills.check(options, seen) == []
