@@ -1,6 +1,8 @@
 """What one run is, which runs a grid has, and which way the rooms of the house open."""
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import asdict, fields, make_dataclass, replace
 
@@ -305,3 +307,12 @@ def test_profile_is_a_public_frozen_dataclass():
     with pytest.raises(AttributeError):
         get_profile("mini").repeats = 3
     assert isinstance(get_profile("mini"), Profile)
+
+
+def test_the_profiles_do_not_depend_on_what_was_imported():
+    code = "from plasticity import profiles; print(sorted(profiles.PROFILES)); from plasticity.studies import all; "
+    code += "print(sorted(profiles.PROFILES))"
+    first, second = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split("\n")[:2]
+    assert first == second == str(sorted(PROFILES))

@@ -249,6 +249,8 @@ def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
     stamp = path.stat().st_mtime_ns
     assert log["sha256"] == sha256 and pretrain("mini_resnet", "source_small", world, "cpu") == log
     assert path.stat().st_mtime_ns == stamp
+    path.with_suffix(".json").unlink()
+    assert pretrain("mini_resnet", "source_small", world, "cpu")["sha256"] == sha256, "the same training, the same file"
     monkeypatch.setitem(PRETRAINING, "mini_resnet", PRETRAINING["mini_resnet"] | {"max_epochs": 3})
     assert not has_weights("mini_resnet", "source_small", world)
 
