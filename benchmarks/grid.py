@@ -32,7 +32,7 @@ from plasticity.profiles import get_profile, grid
 from plasticity.running import engine, records
 from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.engine import Progress
-from plasticity.running.workers import Here, Processes, carry_out
+from plasticity.running.workers import InProcess, Processes, carry_out
 
 PROFILE = get_profile("mini")
 MINI = grid(PROFILE)
@@ -67,7 +67,7 @@ def at_once(run, place, fitted):
 
 def overhead(options, folder):
     fitted = one_fitted(options.data)
-    pools = {"this process": Here, "1 worker": lambda: Processes(1), "2 workers": lambda: Processes(2)}
+    pools = {"this process": InProcess, "1 worker": lambda: Processes(1), "2 workers": lambda: Processes(2)}
     for name, make in pools.items():
         values = []
         for number in range(options.rounds):

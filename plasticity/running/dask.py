@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from .workers import Lost, Raised, attempt
+from .workers import JobFailed, Lost, attempt
 
 try:
     from distributed import Client, KilledWorker, as_completed, get_worker
@@ -139,7 +139,7 @@ class Cluster:
             if once not in self.told:
                 self.told.add(once)
                 self.say(f"worker {worker} sent away: {differs}; update and restart it ({self.command})", flush=True)
-        return AGAIN if why in self.excused or isinstance(error, WrongWorker) else Raised("place", why)
+        return AGAIN if why in self.excused or isinstance(error, WrongWorker) else JobFailed("place", why)
 
     def _wrong(self) -> dict[str, str]:
         """{worker: how it differs} of the workers that can't be used. Raises OSError if the connection broke."""
@@ -197,7 +197,7 @@ def _work(question, function, *arguments):
     try:
         return attempt(function, *arguments)
     except SystemExit as error:  # it would end one worker after the other
-        return Raised("job", _words(error), traceback.format_exc())
+        return JobFailed("job", _words(error), traceback.format_exc())
 
 
 def _check(question, dask_worker=None):

@@ -24,7 +24,7 @@ from ..weights import fetch_weights, weights_file
 from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
 from .pretrain import pretrain, require
-from .workers import Here, Processes, Raised, Unready, carry_out
+from .workers import InProcess, JobFailed, Processes, Unready, carry_out
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
     with pool(replace(place, engine="local"), jobs) as workers:
         done = dict(carry_out(pretrain, jobs, workers))
-    if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, Raised)}:
+    if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, JobFailed)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")
     return pd.DataFrame(
         [
@@ -260,7 +260,7 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[
     for line in records.clear_the_way(runs, place.runs, failed):
         print(line, flush=True)
     tidy(runs, place)
-    todo = in_turn(records.missing(runs, place.runs))
+    todo = next_jobs_interleaved(records.missing(runs, place.runs))
     if todo:
         perform_all(todo, place, retries)
     return records.load_runs(runs, place.runs)
@@ -289,14 +289,14 @@ def perform_all(todo: list[Run], place: Place, retries: int):
     with marked(place) as place, pool(place, todo) as workers:
         try:
             for run, outcome in carry_out(perform, {run: (run, place) for run in todo}, workers, retries, progress.say):
-                if isinstance(outcome, Raised) and outcome.kind == "job":
+                if isinstance(outcome, JobFailed) and outcome.kind == "job":
                     with contextlib.suppress(FileExistsError):
                         records.save(
                             run, records.failure(outcome.message, outcome.seconds, outcome.traceback), place.runs
                         )
                     tidy([run], place)
                     outcome = Done(f"{run} FAILED: {outcome.message}", outcome.seconds)
-                elif isinstance(outcome, Raised):
+                elif isinstance(outcome, JobFailed):
                     not_done.append(f"{run}: {outcome.message}")
                     progress.say(f"{run} not done: {outcome.message}")
                     continue
@@ -330,7 +330,7 @@ def tidy(runs, place: Place) -> None:
                 checkpoint.remove()
 
 
-def in_turn(runs: list[Run]) -> list[Run]:
+def next_jobs_interleaved(runs: list[Run]) -> list[Run]:
     """One run of each architecture and data set in turn: all of them are heard of early, and the time left can be told."""
     groups: dict[tuple, deque] = {}
     for run in runs:
@@ -343,7 +343,7 @@ def in_turn(runs: list[Run]) -> list[Run]:
 def pool(place: Place, runs=()):
     """What does the work: this process, local ones, or a cluster whose workers must agree with this process about ``runs``."""
     if place.engine == "local":
-        return Here() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
+        return InProcess() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
     from .dask import Cluster  # its library is needed only here
 
     inputs = tuple(sorted({(run.dataset, run.architecture, run.weights) for run in runs}))

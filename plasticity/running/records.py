@@ -34,7 +34,7 @@ class RecordError(ValueError):
 
 
 class Damaged(RecordError):
-    """A record file that is torn, foreign or of another configuration; it is named, and `set_aside` moves it away."""
+    """A record file that is torn, foreign or of another configuration; it is named, and `quarantine` moves it away."""
 
 
 def path_of(run: Run, folder: str | Path) -> Path:
@@ -165,7 +165,7 @@ def missing(runs, folder: str | Path) -> list[Run]:
     return [run for run in runs if not is_recorded(run, folder)]
 
 
-def set_aside(path: str | Path, folder: str | Path) -> Path:
+def quarantine(path: str | Path, folder: str | Path) -> Path:
     """Move a file of the records' ``folder`` to ``set-aside`` beside that folder; returns where it is now. Nothing is deleted."""
     path, folder = Path(path), Path(folder)
     target = folder.parent / ASIDE / path.relative_to(folder)
@@ -189,7 +189,7 @@ def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
         except Damaged as error:
             why = str(error)
         if why:
-            lines.append(f"set aside as {set_aside(path_of(run, folder), folder)}: {why}")
+            lines.append(f"set aside as {quarantine(path_of(run, folder), folder)}: {why}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 A pool is anything with ``free``, ``running``, ``at_once`` (how many it does at a time), ``start(key, function, *arguments)`` and
 ``next() -> (key, outcome)``: here local processes, or this process alone; in `cluster` a Dask cluster. An outcome is what the
-function returned, or `Raised`, or `Lost`.
+function returned, or `JobFailed`, or `Lost`.
 """
 
 import errno
@@ -39,7 +39,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Raised:
+class JobFailed:
     """What a job raised. ``kind``: "busy" (another process does it), "disk" (full or read-only: nothing else can be recorded
     either), "place" (this machine lacks something: files, memory), or "job" (its own fault)."""
 
@@ -50,7 +50,7 @@ class Raised:
 
 
 def attempt(function, *arguments):
-    """What ``function`` returns, or `Raised` for any error."""
+    """What ``function`` returns, or `JobFailed` for any error."""
     started = time.perf_counter()
     try:
         return function(*arguments)
@@ -61,11 +61,13 @@ def attempt(function, *arguments):
             kind = "disk"
         else:
             kind = "place" if isinstance(error, (Unready, OSError, MemoryError, torch.OutOfMemoryError)) else "job"
-        return Raised(kind, f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - started)
+        return JobFailed(
+            kind, f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - started
+        )
 
 
 def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
-    """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `Raised`.
+    """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `JobFailed`.
 
     A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front, and never
     at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as the disk is full.
@@ -76,7 +78,7 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             key = waiting.popleft()
             workers.start(key, function, *jobs[key])
         key, outcome = workers.next()
-        kind = outcome.kind if isinstance(outcome, Raised) else ""
+        kind = outcome.kind if isinstance(outcome, JobFailed) else ""
         if isinstance(outcome, Lost) and losses[key] + 1 < LOSSES:
             losses[key] += 1
             if outcome.why != said:  # a scheduler takes all jobs with it
@@ -86,7 +88,7 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
         elif isinstance(outcome, Lost):
             yield (
                 key,
-                Raised(
+                JobFailed(
                     "place", f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)"
                 ),
             )
@@ -109,7 +111,7 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             yield key, outcome
 
 
-class Here:
+class InProcess:
     """The pool of this process alone, with one torch thread as the workers have, so that its records are the same."""
 
     def __init__(self):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from plasticity.profiles import get_profile, grid
-from plasticity.running.engine import Progress, in_turn
+from plasticity.running.engine import Progress, next_jobs_interleaved
 
 RUNS = pd.read_csv(Path(__file__).parents[2] / "reference" / "runs.csv")
 
@@ -38,14 +38,14 @@ def simulate(runs, seconds, workers, look):
 @pytest.mark.parametrize("look", [0.1, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("part", [["simplenet"], ["resnet"], ["vit"], None], ids=str)
 def test_right_within_a_fifth_on_the_real_durations(part, workers, look, capsys):
-    runs = in_turn(grid(get_profile("mini"), part))
+    runs = next_jobs_interleaved(grid(get_profile("mini"), part))
     told, took = simulate(runs, durations(runs), workers, look)
     assert told == pytest.approx(took, rel=0.2)
 
 
 def test_in_turn_keeps_every_run_and_hears_of_every_kind_early():
     runs = grid(get_profile("mini"))
-    ordered = in_turn(runs)
+    ordered = next_jobs_interleaved(runs)
     assert sorted(map(str, ordered)) == sorted(map(str, runs)) and len(ordered) == 675
     assert len({(run.architecture, run.dataset) for run in ordered[:9]}) == 9
     for kind in {(run.architecture, run.dataset) for run in runs}:
@@ -57,7 +57,7 @@ def test_in_turn_keeps_every_run_and_hears_of_every_kind_early():
 
 def test_unequal_groups_end_together():
     runs = grid(get_profile("quick"))
-    ordered = in_turn([*runs[:12], *runs[12:16]])
+    ordered = next_jobs_interleaved([*runs[:12], *runs[12:16]])
     last = {(run.architecture, run.dataset): place for place, run in enumerate(ordered)}
     assert min(last.values()) >= len(ordered) - len(last)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from plasticity.running import workers
-from plasticity.running.workers import Busy, Here, Lost, Processes, Raised, Unready, attempt
+from plasticity.running.workers import Busy, InProcess, JobFailed, Lost, Processes, Unready, attempt
 
 
 def done(function, jobs, pool, **more):
@@ -64,7 +64,7 @@ def nap(seconds):
     time.sleep(seconds)
 
 
-@pytest.mark.parametrize("pool", [Here, lambda: Processes(2)])
+@pytest.mark.parametrize("pool", [InProcess, lambda: Processes(2)])
 def test_every_job_is_done_once(pool):
     assert done(double, {n: (n,) for n in range(20)}, pool()) == {n: 2 * n for n in range(20)}
 
@@ -121,15 +121,15 @@ def test_errors_say_whose_they_are():
 
 
 def test_retries_are_counted_per_job_and_the_last_error_is_kept(tmp_path, capsys):
-    assert done(fail_twice, {0: (tmp_path,)}, Here(), retries=2) == {0: "at last"}
+    assert done(fail_twice, {0: (tmp_path,)}, InProcess(), retries=2) == {0: "at last"}
     assert "try 3 of 3" in capsys.readouterr().out
-    outcome = done(fail, {"x": ("job",), "y": ("job",)}, Here(), retries=1)
+    outcome = done(fail, {"x": ("job",), "y": ("job",)}, InProcess(), retries=1)
     assert [outcome[key].message for key in "xy"] == ["RuntimeError: this is job"] * 2
     assert capsys.readouterr().out.count("try 2 of 2") == 2
 
 
 def test_a_busy_job_is_asked_again_until_it_is_free(tmp_path):
-    assert done(count_busy, {0: (tmp_path,)}, Here()) == {0: "mine"}
+    assert done(count_busy, {0: (tmp_path,)}, InProcess()) == {0: "mine"}
 
 
 def full(_):
@@ -138,7 +138,7 @@ def full(_):
 
 def test_a_full_disk_stops_the_grid_at_once():
     with pytest.raises(OSError, match="No space left on device.*Free some space and start again"):
-        done(full, {n: (n,) for n in range(100)}, Here())
+        done(full, {n: (n,) for n in range(100)}, InProcess())
 
 
 def test_workers_take_the_gpus_in_turn_one_thread_each_and_todays_environment(monkeypatch):
@@ -156,7 +156,7 @@ def test_workers_take_the_gpus_in_turn_one_thread_each_and_todays_environment(mo
 def test_this_process_computes_with_one_thread_and_has_its_own_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    assert done(where_am_i, {0: (0,)}, Here())[0][2] == 1 and torch.get_num_threads() == 2
+    assert done(where_am_i, {0: (0,)}, InProcess())[0][2] == 1 and torch.get_num_threads() == 2
     torch.set_num_threads(before)
 
 
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_all_within_a_few_seconds(napping):
 @pytest.mark.slow
 def test_outcomes_of_a_pool_are_values_raised_or_lost(tmp_path):
     with Processes(1) as pool:
-        for function, kind in [(double, int), (fail, Raised), (die, Lost), (double, int)]:
+        for function, kind in [(double, int), (fail, JobFailed), (die, Lost), (double, int)]:
             assert pool.free and not pool.running
             pool.start("key", function, "job" if function is fail else 1)
             assert pool.running and not pool.free

@@ -25,7 +25,7 @@ from ...run import SOURCES, Run
 from ...running import records
 from ...running.engine import Place, data_folder
 from ...running.pretrain import pretrain
-from ...running.workers import Here
+from ...running.workers import InProcess
 from ...training import measures
 from ...weights import fetch_weights, weights_file
 
@@ -90,7 +90,7 @@ def ready(run: Run, place: Place) -> None:
     """Make or find the run's data set and pretrained weights. Raises FileNotFoundError, saying what to put where."""
     folder = data_folder(place)
     data_sets.load(folder, run.dataset)
-    with ONE, Here():  # one torch thread, as the grid's workers have, so that the weights are the same
+    with ONE, InProcess():  # one torch thread, as the grid's workers have, so that the weights are the same
         if run.weights in SOURCES:
             pretrain(run.architecture, run.weights, folder, place.device)
         else:
@@ -127,7 +127,7 @@ def look(run: Run, place: Place, images: int = 200) -> Look:
     Outputs are in evaluation mode, over ``images`` test items taken evenly. Raises FileNotFoundError or ValueError for data or
     weights that are missing or wrong; see `ready`.
     """
-    with ONE, Here():
+    with ONE, InProcess():
         device = train.pick_device(place.device)
         data = data_sets.load(data_folder(place), run.dataset)
         batches = train.Batches(data, device, run.channels_last)
@@ -290,7 +290,7 @@ def _finished(run, place, seen, stop) -> dict:
         return record
     started = time.perf_counter()
     try:
-        with ONE, Here():
+        with ONE, InProcess():
             fitted = train.fit(run, data_folder(place), place.device, checkpoint=_Watch(run, seen, stop))
     except train.Diverged as error:
         return {"config": asdict(run)} | records.failure(str(error), time.perf_counter() - started)
@@ -300,7 +300,7 @@ def _finished(run, place, seen, stop) -> dict:
 def _kept(run, body, place) -> dict:
     own = _folders(place)["playground"]
     if records.path_of(run, own).exists():  # torn, or from other data or weights, else it had been taken
-        records.set_aside(records.path_of(run, own), own)
+        records.quarantine(records.path_of(run, own), own)
     with contextlib.suppress(FileExistsError):
         records.save(run, body, own)
     return records.load_run(run, own)
