@@ -9,20 +9,9 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
+from .networks.parts import competing
 from .reinit import Case, reinitialize
-
-TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
-EMBEDDINGS = (
-    "class_token",
-    "pos_embedding",
-    "conv_proj",
-    "cls_token",
-    "pos_embed",
-    "patch_embed",
-)  # in torchvision's ViT, timm's
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -121,83 +110,7 @@ class Reinitialize(Intervention):
         return [asdict(change) for change in report.tensors]
 
 
-def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]:
-    """What `reinitialize` must exclude or include for a run's ``tensors``; biases of what is excluded stay, too.
-
-    "weights": nothing. "no_head": all but the fresh head. "no_embeddings": all but a vision transformer's class token, position
-    embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no such thing.
-    """
-    chosen = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
-        tensors
-    ]
-    if tensors != "weights" and not chosen:
-        lacks = (
-            "gain of a norm layer" if tensors == "with_gains" else "class token, position embedding or patch projection"
-        )
-        raise ValueError(f"tensors={tensors!r}: {type(model).__name__} has no {lacks}; use tensors='weights'")
-    return {"include" if tensors == "with_gains" else "exclude": chosen}
-
-
-def _embeddings(model):
-    return [name for name, _ in model.named_parameters() if {*EMBEDDINGS} & {*name.split(".")}]
-
-
-def _gains(model):
-    gains = {f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, NORMS)}
-    return [name for name, p in model.named_parameters() if name in gains and p.ndim == 1]
-
-
 class Scratch(Intervention):
     """The control without transfer: the same network, head and batches, but no pretrained weights."""
 
     pretrained = False
-
-
-class Combined(Intervention):
-    """Several methods as one, in order; the last one that names an evaluated network decides."""
-
-    def __init__(self, parts: list[Intervention]):
-        self.parts = parts
-        self.pretrained = all(part.pretrained for part in parts)
-        self.augmentation = next((part.augmentation for part in reversed(parts) if part.augmentation), None)
-        self.head_draw = max(part.head_draw for part in parts)
-        self.predicts, self.reshapes = (any(getattr(part, name) for part in parts) for name in ("predicts", "reshapes"))
-
-    def reshape(self, model):
-        """Each part in turn."""
-        for part in self.parts:
-            part.reshape(model)
-
-    def prepare(self, model, start):
-        """Each part in turn."""
-        return [row for part in self.parts for row in part.prepare(model, start)]
-
-    def penalty(self, model, logits, images):
-        """The sum of the parts' penalties, or None where there is none."""
-        terms = [term for part in self.parts if (term := part.penalty(model, logits, images)) is not None]
-        return sum(terms) if terms else None
-
-    def after_step(self, step):
-        """Each part in turn."""
-        for part in self.parts:
-            part.after_step(step)
-
-    def after_epoch(self, epoch):
-        """Each part in turn."""
-        for part in self.parts:
-            part.after_epoch(epoch)
-
-    def evaluated(self, model):
-        """Each part sees the previous part's network."""
-        for part in self.parts:
-            model = part.evaluated(model)
-        return model
-
-    def state_dict(self):
-        """The parts' states, by position."""
-        return {str(i): part.state_dict() for i, part in enumerate(self.parts)}
-
-    def load_state_dict(self, state):
-        """Each part takes its own."""
-        for i, part in enumerate(self.parts):
-            part.load_state_dict(state[str(i)])

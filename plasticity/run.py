@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from .data import FOLDER, TITLES
-from .interventions import TENSORS, Intervention, Settings
+from .interventions import Intervention, Settings
 from .methods import registry as methods
+from .networks.parts import TENSORS
 from .networks.table import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
 from .training import scenarios

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 from plasticity import Run, data, fit, reinitialize, train
 from plasticity.datasets.prepare import pack
 from plasticity.datasets.world import Arrays
-from plasticity.interventions import Combined, Intervention, Reinitialize, Scratch, Start, competing
+from plasticity.interventions import Intervention, Reinitialize, Scratch, Start
 from plasticity.methods import registry as methods
+from plasticity.methods.combined import Combined
 from plasticity.methods.registry import build, canonical
 from plasticity.networks import table as models
+from plasticity.networks.parts import competing
 from plasticity.weights import load_backbone, read_weights
 
 torch.set_num_threads(1)

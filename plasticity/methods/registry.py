@@ -2,10 +2,11 @@
 
 import re
 
-from ..interventions import Combined, Intervention, Reinitialize, Scratch, Settings
+from ..interventions import Intervention, Reinitialize, Scratch, Settings
 from ..reinit import CONTROLS, Case
 from ..training import notation
 from .averages import Ema, HareTortoise, SelfDistillation
+from .combined import Combined
 from .penalties import L2, L2SP, L2Init, SpectralDecoupling
 from .rescaling import SoftRescaling
 from .resets import Augmentation, Crop, FrozenHead, HeadOnly, HeadReset, OtherHead, ShrinkPerturb

@@ -8,8 +8,9 @@ from test_checkpoints import Interrupted, Interrupting, same
 from torch import nn
 
 from plasticity import Run, train
-from plasticity.interventions import Combined, Intervention, Start
+from plasticity.interventions import Intervention, Start
 from plasticity.methods import registry as methods
+from plasticity.methods.combined import Combined
 from plasticity.methods.resets import (
     Augmentation,
     FrozenHead,

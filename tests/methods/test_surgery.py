@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from plasticity import Run, train
-from plasticity.interventions import Combined
+from plasticity.methods.combined import Combined
 from plasticity.methods.surgery import ConcatenatedReLU, CReLU, LayerNorm
 from plasticity.networks import table as models
 
