@@ -165,6 +165,58 @@ def test_contact_sheet_shows_train_items_only():
     assert "4 of 6 classes, n = 18" in figure.get_suptitle()
 
 
+FOREST = pd.DataFrame(
+    [
+        ("N damages the network", 45, "points", -20.8, -23.8, -17.6, "supported"),
+        ("training takes fewer epochs", 9, "epochs", 0.4, 0.1, 0.7, "contradicted"),
+        ("re-initialised networks are more accurate, whatever", 0, "points", 0.2, -0.4, 0.8, "undecided"),
+        ("one pair alone", 1, "points", 0.1, np.nan, np.nan, "not supported"),
+        ("no run", 0, "share", np.nan, np.nan, np.nan, "not tested"),
+    ],
+    columns=["label", "n", "unit", "mean", "low", "high", "verdict"],
+)
+
+
+def test_forest_has_a_panel_for_each_unit_and_a_colour_and_mark_for_each_verdict():
+    table = FOREST.assign(said=["beside"] + [""] * 4, spread=1.0)
+    figure = figures.forest(table, "title", "caption")
+    assert [ax.get_xlabel() for ax in figure.axes] == ["points", "epochs", "share"]
+    points, epochs, share = figure.axes
+    marks = {line.get_label(): line for line in points.lines if line.get_marker() not in (None, "None", "")}
+    for row in FOREST[FOREST.unit == "points"].itertuples():
+        line = marks[row.verdict]
+        assert (line.get_color(), line.get_marker()) == figures.VERDICTS[row.verdict]
+        assert list(line.get_xdata()) == [row.mean]
+    known = FOREST[(FOREST.unit == "points") & FOREST.low.notna()]
+    intervals = [segment for each in drawn(points, "interval") for segment in each.get_segments() if len(segment)]
+    assert {tuple(segment[:, 0]) for segment in intervals} == set(zip(known.low, known.high, strict=True))
+    assert points.texts[0].get_text() == "beside" and points.texts[0].get_position()[1] == points.get_yticks()[0]
+    labels = [text.get_text() for ax in (points, epochs) for text in ax.get_yticklabels()]
+    assert labels[1:] == [
+        "re-initialised networks are more\naccurate, whatever",
+        "one pair alone (n\u00a0=\u00a01)",
+        "training takes fewer epochs (n\u00a0=\u00a09)",
+    ]
+    assert points.yaxis_inverted() and not len(share.get_xticks()) and points.get_title() == "title"
+    known = set(FOREST.verdict) - {"not tested"}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == known == set(figures.VERDICTS)
+    assert len({mark for _, mark in figures.VERDICTS.values()}) == len({c for c, _ in figures.VERDICTS.values()}) == 4
+
+
+def test_forest_without_verdicts_is_blue_and_may_have_a_band():
+    table = FOREST[FOREST.unit == "points"].drop(columns=["verdict", "n"]).iloc[::-1]
+    ax = figures.forest(table, band=(-1, 0, 2), linewidth=3).axes[0]
+    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    assert list(marks[0].get_xdata()) == list(table["mean"]) and marks[0].get_color() == figures.BLUE
+    (band,) = (patch for patch in ax.patches if patch.get_gid() == "band")
+    assert (band.get_x(), band.get_width()) == (-1, 3) and drawn(ax, "interval")[0].get_linewidths()[0] == 3
+
+
+def test_an_unknown_verdict_of_an_estimate_is_an_error():
+    with pytest.raises(ValueError, match=r"\['maybe'\] are unknown; allowed: supported, not supported"):
+        figures.forest(FOREST.assign(verdict="maybe"))
+
+
 def test_transfer_shows_every_run_and_the_difference_in_points(frame):
     for ax in figures.transfer(frame).axes:
         rows = frame[(frame.dataset == ("fruits" if "fruits" in ax.get_title() else "photos"))]

@@ -1,7 +1,7 @@
-"""Which whole numbers can have a printed mean and standard deviation: decided in whole numbers and fractions, never in floats.
+"""Which whole numbers can have a printed mean and standard deviation: decided exactly, never in floats.
 
-Brown & Heathers 2017 (GRIM) for means, Anaya 2016 and Allard 2018 (GRIMMER) for standard deviations; here with the proof that n whole
-numbers with such a sum and sum of squares exist.
+Brown & Heathers 2017 (GRIM) for means, Anaya 2016 and Allard 2018 (GRIMMER) for standard deviations; here with the
+proof that n whole numbers with such a sum and sum of squares exist.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,14 @@ import numpy as np
 
 
 def interval(printed: Decimal) -> tuple[Fraction, Fraction]:
-    """The numbers that can be printed so: half of the last digit to each side, both ends included, however halves are rounded."""
+    """The numbers that can be printed so: half of the last digit to each side, both ends included."""
     half = Fraction(1, 2) * Fraction(10) ** printed.as_tuple().exponent
     return Fraction(printed) - half, Fraction(printed) + half
 
 
-# --- n whole numbers with a given sum and sum of squares ----------------------------------------------------------------
+# --- n whole numbers with a given sum and sum of squares --------------------------------------------------------------
 def realizable(n: int, total: int, squares: int, least: int | None = None, most: int | None = None) -> bool:
-    """Whether there are n whole numbers from ``least`` to ``most`` (None: any) with this sum and this sum of squares."""
+    """Whether there are n whole numbers from ``least`` to ``most`` (None: any) with these sums."""
     if not _exist(n, total, squares):
         return False
     if least is None and most is None:
@@ -31,18 +31,19 @@ def realizable(n: int, total: int, squares: int, least: int | None = None, most:
 
 
 def smallest_squares(n: int, total):
-    """The least sum of squares of n whole numbers with this sum (a number, or an array of them): they differ by at most one."""
+    """The least sum of squares of n whole numbers with this sum (or an array of sums): they differ by at most one."""
     each, over = total // n, total % n
     return n * each**2 + over * (2 * each + 1)
 
 
 def _exist(n, total, squares):
-    """Without bounds. x and x^2 are both odd or both even, so the sums are; spread is the sum of all (x - y)^2 over pairs.
+    """Without bounds. x and x^2 are both odd or both even, so the sums are; the spread sums (x - y)^2 over all pairs.
 
-    n = 2: x - y is the root of the spread. n = 3: the spread is 2 (a^2 + ab + b^2) with a = x - y and b = y - z. n = 4: four times the
-    sum of squares is total^2 + u^2 + v^2 + w^2 for the sums u, v, w with two signs turned, so three squares must have the rest
-    (Legendre): always, if the total is odd. n = 5: a spread of 7 or more leaves room, 2 wide, for one number that makes the other
-    four's sum odd, and the smaller ones are the evenest split. n + 1 from n: shift all numbers until the sum is 0 to n, set one to 0.
+    n = 2: x - y is the root of the spread. n = 3: the spread is 2 (a^2 + ab + b^2) with a = x - y and b = y - z. n = 4:
+    four times the sum of squares is total^2 + u^2 + v^2 + w^2 for the sums u, v, w with two signs turned, so three
+    squares must have the rest (Legendre): always, if the total is odd. n = 5: a spread of 7 or more leaves room, 2
+    wide, for one number that makes the other four's sum odd, and the smaller ones are the evenest split. n + 1 from n:
+    shift all numbers until the sum is 0 to n, set one to 0.
     """
     spread = n * squares - total**2
     if spread < 0 or (squares - total) % 2:
@@ -99,7 +100,7 @@ def _exist_within(n, total, squares, least, most):
 
 
 def _farthest(n, total, spread, least, most):
-    """What the number farthest from the mean can be, the farthest first: (n x - total)^2 is from 1 to n - 1 times the spread."""
+    """What the number farthest from the mean can be, farthest first: (n x - total)^2 is 1 to n - 1 times the spread."""
     reach = isqrt((n - 1) * spread) // n + 1
     below, above = max(least, total // n - reach), min(most, total // n + 1 + reach)
     while below <= above:
@@ -120,7 +121,7 @@ def _largest_squares(n, total, least, most):
 
 
 def multisets(n: int, total: int, squares: int, least: int, most: int) -> Iterator[tuple[int, ...]]:
-    """All ascending n-tuples of whole numbers within the bounds with this sum and this sum of squares. Slow for n above 5."""
+    """All ascending n-tuples of whole numbers within the bounds with these sums; slow for n above 5."""
     spread = n * squares - total**2
     if n < 3:
         root = isqrt(max(spread, 0))
@@ -133,51 +134,38 @@ def multisets(n: int, total: int, squares: int, least: int, most: int) -> Iterat
             yield from ((x, *rest) for rest in multisets(n - 1, total - x, squares - x * x, x, most))
 
 
-# --- printed means and standard deviations ------------------------------------------------------------------------------
-def moments(
-    mean: Decimal,
-    std: Decimal,
-    n: int,
-    unit: Fraction = Fraction(1),
-    ddof: int = 1,
-    least: int = 0,
-    most: int | None = None,
-) -> list[tuple[int, int]]:
-    """(sum, sum of squares) of each kind of n counts, ``unit`` each, that have this printed mean and std (divisor n - ``ddof``).
+# --- printed means and standard deviations ----------------------------------------------------------------------------
+def moments(mean, std, n: int, unit=Fraction(1), ddof: int = 1, least: int = 0, most: int | None = None) -> Iterator:
+    """(sum, sum of squares) of each kind of n counts, ``unit`` each, that have this printed mean and std (divisor n -
+    ``ddof``).
 
-    Empty if there is none, and for n - ``ddof`` below 1: a single number has no standard deviation.
+    None if n - ``ddof`` is below 1: a single number has no standard deviation.
     """
-    return list(_moments(mean, std, n, unit, ddof, least, most))
-
-
-def _moments(mean, std, n, unit=Fraction(1), ddof=1, least=0, most=None):
     if n - ddof < 1 or std < 0:
         return
     low, high = (end / unit for end in interval(mean))
     below, above = (max(end, Fraction(0)) ** 2 * (n - ddof) / unit**2 for end in interval(std))
     for total in range(ceil(low * n), floor(high * n) + 1):
         first, last = ceil(below + Fraction(total**2, n)), floor(above + Fraction(total**2, n))
-        yield from (
-            (total, squares) for squares in range(first, last + 1) if realizable(n, total, squares, least, most)
-        )
+        yield from ((total, q) for q in range(first, last + 1) if realizable(n, total, q, least, most))
 
 
 def possible_epochs(
     mean: Decimal, std: Decimal, runs: Iterable[int] = range(2, 13), ddof: int = 1, least: int = 1
 ) -> set[int]:
-    """The n of ``runs`` for which n whole numbers of epochs, each at least ``least``, can have this printed mean and std."""
-    return {n for n in runs if any(_moments(mean, std, n, ddof=ddof, least=least))}
+    """The n of ``runs`` for which n whole numbers of epochs, each at least ``least``, can be printed so."""
+    return {n for n in runs if any(moments(mean, std, n, ddof=ddof, least=least))}
 
 
 def possible_counts(
     mean: Decimal, std: Decimal, n: int, size: int, ddof: int = 1, whole: int = 100
 ) -> list[tuple[int, int]]:
-    """The `moments` of the right answers of n runs on ``size`` test items; ``whole`` is how all right is printed: 100 or 1."""
-    return moments(mean, std, n, Fraction(whole, size), ddof, 0, size)
+    """The `moments` of the right answers of n runs on ``size`` test items; all right is printed as ``whole``."""
+    return list(moments(mean, std, n, Fraction(whole, size), ddof, 0, size))
 
 
 def possible_sizes(mean: Decimal, std: Decimal, n: int, sizes, ddof: int = 1, whole: int = 100) -> np.ndarray:
-    """For which numbers of test items `possible_counts` finds some, bool [sizes]: the same decisions, for all sizes at once."""
+    """For which numbers of test items `possible_counts` finds some, bool [sizes]: the same, for all sizes at once."""
     (low, high), (below, above), top = interval(mean), interval(std), int(max(sizes, default=1))
     if n - ddof < 1 or std < 0:
         return np.zeros(len(sizes), bool)
@@ -200,7 +188,7 @@ def possible_sizes(mean: Decimal, std: Decimal, n: int, sizes, ddof: int = 1, wh
 
 
 def _fits(n, total, highest, spreads, size, asked):
-    """For which of the sizes asked for that total is possible; above four runs, far from 0 and all right, it needs no search."""
+    """For which of the sizes asked for that total is possible; often, with over four runs, it needs no search."""
     first, last = _up(spreads[0] + total**2, n), (spreads[1] + total**2) // n
     first = np.maximum(first + (first - total) % 2, smallest_squares(n, total))
     possible = asked & (total <= highest) & (first <= last)

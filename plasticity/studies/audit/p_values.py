@@ -1,8 +1,9 @@
-"""Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is if it can.
+"""Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is if it
+can.
 
-One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with ties: a share of
-all arrangements), the normal approximation with or without the continuity correction of one half, and that by a table of normal tails,
-which knows z to two decimals.
+One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with
+ties: a share of all arrangements), the normal approximation with or without the continuity correction of one half, and
+that by a table of normal tails, which knows z to two decimals.
 """
 
 from decimal import Decimal
@@ -22,7 +23,7 @@ SLACK = 1e-12  # for what floats do to a p on the edge of rounding
 ENUMERATED = {"accuracy": 6, "epochs": 5}  # the most runs of which all possible results are listed
 
 
-# --- what a p can be, whatever the numbers ------------------------------------------------------------------------------
+# --- what a p can be, whatever the numbers ----------------------------------------------------------------------------
 def two_decimals(p: Decimal) -> float | None:
     """The z of two decimals whose upper tail is printed as ``p``; None if there is none."""
     z = round(float(norm.isf(float(p))), 2)
@@ -71,18 +72,21 @@ def z_of(u, n1: int, n2: int, ties=0, continuity: float = 0.5):
 
 
 def ways(p: Decimal, n1: int, n2: int) -> list[str]:
-    """How so many runs might give ``p``: "exact", "exact, ties" (some share of all arrangements), "normal", "normal, ties", "table",
-    "table, ties". Necessary, not sufficient: that some U goes with some ties is not asked."""
-    found, z, arrangements = [], two_decimals(p), comb(n1 + n2, n1)
-    found += ["exact"] * bool(printed_as(exact_tails(n1, n2), p).any())
-    found += ["exact, ties"] * bool(printed_as(round(float(p) * arrangements) / arrangements, p))
+    """How so many runs might give ``p``: "exact", "exact, ties" (some share of all arrangements), "normal", "table",
+    "normal, ties", "table, ties". Necessary, not sufficient: that some U goes with some ties is not asked."""
+    z, arrangements = two_decimals(p), comb(n1 + n2, n1)
     halves, continuity = np.arange(2 * n1 * n2 + 1) / 2, np.array([[0.5], [0]])
     untied = z_of(halves[::2], n1, n2, 0, continuity)
     tied = z_of(halves, n1, n2, tie_sums(n1 + n2)[1:, None, None], continuity)
-    for name, grid in (("", untied), (", ties", tied)):
-        found += ["normal" + name] * bool(printed_as(norm.sf(grid), p).any())
-        found += ["table" + name] * bool(z is not None and near(grid, z).any())
-    return found
+    found = {
+        "exact": printed_as(exact_tails(n1, n2), p).any(),
+        "exact, ties": printed_as(round(float(p) * arrangements) / arrangements, p),
+        "normal": printed_as(norm.sf(untied), p).any(),
+        "table": z is not None and near(untied, z).any(),
+        "normal, ties": printed_as(norm.sf(tied), p).any(),
+        "table, ties": z is not None and near(tied, z).any(),
+    }
+    return [name for name, possible in found.items() if possible]
 
 
 def near(z, printed: float):
@@ -91,7 +95,7 @@ def near(z, printed: float):
     return (np.abs(z - printed) <= 0.005 + SLACK) | cut
 
 
-# --- what it can be with these means and standard deviations ------------------------------------------------------------
+# --- what it can be with these means and standard deviations ----------------------------------------------------------
 def u_and_ties(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """U and tie sum of each row of [a, n1] against each of [b, n2]: two arrays [a, b]."""
     x, y = ones[:, None, :, None], others[None, :, None, :]
@@ -105,23 +109,20 @@ def u_and_ties(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def possible(p: Decimal, ones: np.ndarray, others: np.ndarray) -> dict:
-    """Over all pairs of rows (`audit.recovered`): the least and largest exact (without ties) or normal p, and if any is the printed."""
+    """Over all pairs of rows (`audit.recovered`): the ends of all exact and normal p, and if one is the printed."""
     n1, n2 = ones.shape[1], others.shape[1]
-    parts = [u_and_ties(part, others) for part in np.array_split(ones, -(-len(ones) * len(others) // 20_000))]
-    u, ties = (np.unique(np.concatenate([np.stack(part, -1).reshape(-1, 2) for part in parts]), axis=0)).T
+    parts = np.array_split(ones, -(-len(ones) * len(others) // 20_000))
+    found = [np.stack(u_and_ties(part, others), -1).reshape(-1, 2) for part in parts]
+    u, ties = np.unique(np.concatenate(found), axis=0).T
     z = np.concatenate([z_of(u, n1, n2, ties, continuity) for continuity in (0.5, 0)])
-    exact = exact_tails(n1, n2)[u[ties == 0].astype(int)]
-    every, read = np.concatenate([norm.sf(z), exact]), two_decimals(p)
-    return {
-        "least": every.min(),
-        "most": every.max(),
-        "printed": bool(printed_as(every, p).any()),
-        "by table": bool(read is not None and near(z, read).any()),
-    }
+    every = np.concatenate([norm.sf(z), exact_tails(n1, n2)[u[ties == 0].astype(int)]])
+    read = two_decimals(p)
+    said = {"printed": printed_as(every, p).any(), "by table": read is not None and near(z, read).any()}
+    return {"least": every.min(), "most": every.max()} | {name: bool(value) for name, value in said.items()}
 
 
 def plausible(means, stds, n1: int, n2: int, rng: np.random.Generator, draws: int = 2000) -> np.ndarray:
-    """Exact one-sided p of ``draws`` pairs of normal samples that have exactly these means and stds (divisor n - 1), float [draws]."""
+    """Exact one-sided p of ``draws`` pairs of normal samples with exactly these means and stds, float [draws]."""
     sides = []
     for mean, std, n in zip(means, stds, (n1, n2), strict=True):
         sample = rng.standard_normal((draws, n))
@@ -131,7 +132,7 @@ def plausible(means, stds, n1: int, n2: int, rng: np.random.Generator, draws: in
     return exact_tails(n1, n2)[u]
 
 
-# --- the paper's --------------------------------------------------------------------------------------------------------
+# --- the paper's ------------------------------------------------------------------------------------------------------
 def sides(value: PValue) -> tuple[audit.Line, audit.Line]:
     """The lines of the side that is presumed greater, and of the other."""
     lines = {line.name: line for line in audit.published() if line.group == value.dataset}
@@ -141,11 +142,10 @@ def sides(value: PValue) -> tuple[audit.Line, audit.Line]:
 
 def runs(value: PValue, settled: audit.Settled) -> list[tuple[int, int]]:
     """The (n1, n2) that both lines allow."""
-    which, found = (
-        METRICS.index(value.metric),
-        [audit.pairs(line, settled.size, missing=settled.missing) for line in sides(value)],
-    )
-    return list(product(*(sorted({pair[which] for pair in pairs}) for pairs in found)))
+    which, found = METRICS.index(value.metric), []
+    for line in sides(value):
+        found.append(sorted({pair[which] for pair in audit.pairs(line, settled.size, missing=settled.missing)}))
+    return list(product(*found))
 
 
 def results(line: audit.Line, metric: str, n: int, size: int) -> np.ndarray:
@@ -158,30 +158,29 @@ def outcomes(value: PValue, found: list[tuple[int, int]], size: int) -> dict | N
     """`possible` over all results of all these (n1, n2); None where too many runs make too many results."""
     if max(map(max, found)) > ENUMERATED[value.metric]:
         return None
-    each = [
-        possible(value.p, *(results(line, value.metric, n, size) for line, n in zip(sides(value), pair, strict=True)))
-        for pair in found
-    ]
-    return {"least": min(one["least"] for one in each), "most": max(one["most"] for one in each)} | {
-        name: any(one[name] for one in each) for name in ("printed", "by table")
-    }
+    each = []
+    for pair in found:
+        both = (results(line, value.metric, n, size) for line, n in zip(sides(value), pair, strict=True))
+        each.append(possible(value.p, *both))
+    over = {"least": min, "most": max, "printed": any, "by table": any}
+    return {name: of(one[name] for one in each) for name, of in over.items()}
 
 
 def verdict(ways_found: set[str], every: dict | None) -> str:
-    """Whether the printed p can come from the rows: "yes", "only by a table of z", "no", or "not excluded" by what is known."""
+    """Whether the printed p can come from the rows: "yes", "only by a table of z", "no", or "not excluded"."""
     if every and (every["printed"] or "exact, ties" not in ways_found):
         return "yes" if every["printed"] else "only by a table of z" if every["by table"] else "no"
     return "not excluded" if ways_found else "no"
 
 
-def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator, draws: int = 2000) -> dict:
+def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator) -> dict:
     """One printed p-value: a row of `table`. Ranges are over all (n1, n2) that the lines allow."""
     found, z = runs(value, settled), two_decimals(value.p)
     numbers = [[getattr(line, value.metric + end) for line in sides(value)] for end in ("", "_std")]
-    drawn = [plausible(*numbers, *pair, rng, draws) for pair in found]
-    at_most = sorted((p <= float(value.p)).mean() for p in drawn)
+    drawn = [plausible(*numbers, *pair, rng) for pair in found]
     every, way = outcomes(value, found, settled.size), {way for pair in found for way in ways(value.p, *pair)}
-    share = [f"{share:.0%}" for share in (at_most[0], at_most[-1])]
+    shares = sorted((p <= float(value.p)).mean() for p in drawn)
+    least_and_most = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
     return {
         "Test": f"{value.architecture}, {value.dataset}, {value.case}, {value.metric}",
         "p": f"{value.p}{'*' * value.significant}",
@@ -190,19 +189,16 @@ def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator, draw
         "All that p can be": f"{every['least']:.4f} to {every['most']:.4f}" if every else "-",
         "Is the printed p possible?": verdict(way, every),
         "Normal samples: middle 90%": "{:.3f} to {:.3f}".format(*np.quantile(np.concatenate(drawn), (0.05, 0.95))),
-        "at most the printed p": " to ".join(dict.fromkeys(share)),
+        "at most the printed p": " to ".join(least_and_most),
     }
 
 
-def table(settled: dict[str, audit.Settled], rng: np.random.Generator, draws: int = 2000) -> pd.DataFrame:
+def table(settled: dict[str, audit.Settled], rng: np.random.Generator) -> pd.DataFrame:
     """Every Mann-Whitney p of Coetzer et al. 2026 beside what the rows allow; ``settled``: see `audit.settle`."""
-    return pd.DataFrame([judged(value, settled[value.dataset], rng, draws) for value in P_VALUES])
+    return pd.DataFrame([judged(value, settled[value.dataset], rng) for value in P_VALUES])
 
 
 def tails() -> tuple[int, int, float]:
-    """How many of the printed p-values are tails of a z of two decimals, of how many, and how many would be by chance."""
-    return (
-        sum(two_decimals(value.p) is not None for value in P_VALUES),
-        len(P_VALUES),
-        sum(by_chance(value.p) for value in P_VALUES),
-    )
+    """How many of the printed p-values are tails of a z of two decimals, of how many, and how many would be."""
+    printed = [value.p for value in P_VALUES]
+    return sum(two_decimals(p) is not None for p in printed), len(printed), sum(map(by_chance, printed))

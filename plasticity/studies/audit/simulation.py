@@ -1,7 +1,7 @@
 """How far to trust the audit: tables made from known runs, printed as a paper prints them, and audited.
 
-`spoil` breaks what the audit takes for granted: "batches" averages a run's accuracy over batches of 32, "rounded" rounds each run's
-accuracy to two decimals first, "float32" computes in single precision.
+`spoil` breaks what the audit takes for granted: "batches" averages a run's accuracy over batches of 32, "rounded"
+rounds each run's accuracy to two decimals first, "float32" computes in single precision.
 """
 
 from decimal import Decimal
@@ -9,11 +9,21 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
-from . import grim
+from ..main_paper.numbers import RUNS
 from . import rows as audit
 
 SPOILS = ("exact", "float32", "rounded", "batches")
-BATCH = 32
+BATCH, ROWS, SIZE = 32, 12, 1250  # items of a batch, rows of a table, test items of `claims`
+SETTING = {"size": "Test items", "runs": "Runs a row", "spoil": "Accuracies", "missing": "May lack"}
+SHARES = {
+    "size_kept": "Truth kept",
+    "size_told": "Truth told",
+    "only_multiples": "Only multiples besides",
+    "none_fits": "Nothing fits",
+    "n_kept": "Rows: n kept",
+    "n_told": "Rows: n told",
+    "n_wrong": "Rows: wrong n told",
+}
 
 
 def printed(values: np.ndarray) -> tuple[Decimal, Decimal]:
@@ -35,7 +45,7 @@ def accuracies(right: np.ndarray, size: int, rng: np.random.Generator, spoil: st
 
 
 def row(n: int, size: int, rng: np.random.Generator, spoil: str = "exact", lost: int = 0) -> audit.Line:
-    """A line of a table from n runs, of ``lost`` of which the accuracy is not in the mean; levels and spreads like the paper's."""
+    """A line of a table from n runs, ``lost`` of them without an accuracy; levels and spreads as in the paper."""
     mean, std = rng.uniform(57, 98), rng.uniform(0.2, 1.9)
     right = np.clip(np.rint(size / 100 * rng.normal(mean, std, n - lost)), 0, size).astype(int)
     epochs = np.maximum(1, np.rint(rng.normal(rng.uniform(65, 220), rng.uniform(6, 60), n)))
@@ -43,81 +53,68 @@ def row(n: int, size: int, rng: np.random.Generator, spoil: str = "exact", lost:
 
 
 def one_table(
-    size: int, runs: tuple[int, ...], rng: np.random.Generator, spoil: str = "exact", missing: int = 0, rows: int = 12
+    size: int, runs: tuple[int, ...], rng: np.random.Generator, spoil: str = "exact", missing: int = 0
 ) -> dict:
-    """A table of 4 rows x 3 networks, each row with a number of runs out of ``runs``, and what its audit says beside the truth.
+    """A table of 4 rows x 3 networks, each row with a number of runs out of ``runs``, and what its audit says beside
+    the truth.
 
-    size_kept: the truth is among the sizes that fit; size_told: it is the smallest; only_multiples: the others are its multiples.
-    Of the rows, n_kept: the truth fits; n_told: nothing else does; n_wrong: something else alone does.
+    size_kept: the truth is among the sizes that fit; size_told: it is the smallest; only_multiples: the others are its
+    multiples. Of the rows, n_kept: the truth fits; n_told: nothing else does; n_wrong: something else alone does.
     """
-    truth = [int(n) for n in rng.choice(runs, rows)]
+    truth = [int(n) for n in rng.choice(runs, ROWS)]
     lost = [int(rng.integers(missing + 1)) if n > 2 else 0 for n in truth]
     lines = [row(n, size, rng, spoil, gone) for n, gone in zip(truth, lost, strict=True)]
     found = audit.candidates(lines, missing=missing)
-    fits = [{n for _, n in audit.pairs(line, found[0] if found else size, missing=missing)} for line in lines]
-    return {
-        "size": size,
-        "runs": audit.listed(runs),
-        "spoil": spoil,
-        "missing": missing,
+    smallest = found[0] if found else size
+    fits = [{n for _, n in audit.pairs(line, smallest, missing=missing)} for line in lines]
+    beside = list(zip(truth, fits, strict=True))
+    setting = {"size": size, "runs": audit.listed(runs), "spoil": spoil, "missing": missing}
+    sizes = {
         "none_fits": not found,
         "size_kept": size in found,
         "size_told": found[:1] == [size],
         "only_multiples": size in found and not any(other % size for other in found),
-        "n_kept": np.mean([n in fit for n, fit in zip(truth, fits, strict=True)]),
-        "n_told": np.mean([fit == {n} for n, fit in zip(truth, fits, strict=True)]),
-        "n_wrong": np.mean([len(fit) == 1 and fit != {n} for n, fit in zip(truth, fits, strict=True)]),
     }
+    rows = {
+        "n_kept": np.mean([n in fit for n, fit in beside]),
+        "n_told": np.mean([fit == {n} for n, fit in beside]),
+        "n_wrong": np.mean([len(fit) == 1 and fit != {n} for n, fit in beside]),
+    }
+    return setting | sizes | rows
 
 
 def simulate(
-    rng: np.random.Generator, tables: int = 20, sizes=(1128, 1250, 1431), runs=range(2, 11), **settings
+    rng: np.random.Generator, tables=20, sizes=(1128, 1250, 1431), runs=range(2, 11), **settings
 ) -> pd.DataFrame:
-    """`one_table` that many times for each size: a row a table."""
-    return pd.DataFrame([one_table(size, tuple(runs), rng, **settings) for size in sizes for _ in range(tables)])
+    """`one_table` that many times for each size: one row per table."""
+    drawn = [one_table(size, tuple(runs), rng, **settings) for size in sizes for _ in range(tables)]
+    return pd.DataFrame(drawn)
 
 
 def summary(simulated: pd.DataFrame) -> pd.DataFrame:
     """Shares of simulated tables (of their rows, for the runs) by setting, in percent; n counts tables."""
     rows = []
-    for (size, runs, spoil, missing), part in simulated.groupby(["size", "runs", "spoil", "missing"], sort=False):
-        rows.append(
-            {
-                "Test items": size,
-                "Runs a row": runs,
-                "Accuracies": spoil,
-                "May lack": missing,
-                "n": len(part),
-                "Truth kept": _share(part.size_kept),
-                "Truth told": _share(part.size_told),
-                "Only multiples besides": _share(part.only_multiples),
-                "Nothing fits": _share(part.none_fits),
-                "Rows: n kept": _share(part.n_kept),
-                "Rows: n told": _share(part.n_told),
-                "Rows: wrong n told": _share(part.n_wrong),
-            }
-        )
+    for setting, part in simulated.groupby(list(SETTING), sort=False):
+        shares = {title: share(part[name]) for name, title in SHARES.items()}
+        rows.append(dict(zip(SETTING.values(), setting, strict=True)) | {"n": len(part)} | shares)
     return pd.DataFrame(rows)
 
 
-def claims(
-    rng: np.random.Generator, rows: int = 200, size: int = 1250, claimed: int = 10, true=range(2, 13)
-) -> pd.DataFrame:
-    """How often a claimed number of runs is refuted, by how many there were: by the epochs alone, and with the test items known.
+def claims(rng: np.random.Generator, rows: int = 200, true=range(2, 13)) -> pd.DataFrame:
+    """How often a claim of `RUNS` runs is refuted, by how many there were: by the epochs alone, and with `SIZE` test
+    items known.
 
     In percent of ``rows`` simulated rows; where the claim is true it must be 0.
     """
     found = []
     for n in true:
-        lines = [row(n, size, rng) for _ in range(rows)]
-        epochs = [not grim.possible_epochs(line.epochs, line.epochs_std, [claimed]) for line in lines]
-        both = [
-            refuted or not grim.possible_counts(line.accuracy, line.accuracy_std, claimed, size)
-            for refuted, line in zip(epochs, lines, strict=True)
-        ]
-        found.append({"Runs": n, "n": rows, "Refuted by epochs": _share(epochs), "Refuted by both": _share(both)})
-    return pd.DataFrame(found)
+        lines = [row(n, SIZE, rng) for _ in range(rows)]
+        epochs = [RUNS not in audit.runs_by_epochs(line, [RUNS]) for line in lines]
+        accuracy = [RUNS not in audit.runs_by_accuracy(line, SIZE, [RUNS]) for line in lines]
+        found.append([n, rows, share(epochs), share(np.logical_or(epochs, accuracy))])
+    return pd.DataFrame(found, columns=["Runs", "n", "Refuted by epochs", "Refuted by both"])
 
 
-def _share(values) -> str:
+def share(values) -> str:
+    """The share of the true ones in percent, without decimals where it is none or all."""
     return f"{100 * np.mean(values):.0f}%" if np.mean(values) in (0, 1) else f"{100 * np.mean(values):.1f}%"

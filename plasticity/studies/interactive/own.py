@@ -190,7 +190,9 @@ def by_seed(frame: pd.DataFrame) -> Figure:
         axes.plot(table.index + shift, table[name], marker, color=colour, label=name, markersize=5)
         axes.axhline(table[name].mean(), color=colour, linestyle="--", linewidth=0.8)
     axes.set(xlabel="seed", ylabel="test accuracy (%)", xticks=sorted(set(frame.seed)))
-    axes.set_title(f"{figures._title(frame.architecture.iloc[0])}, n = {len(table.dropna())} pairs; dashed: means")
+    axes.set_title(
+        f"{figures.network_title(frame.architecture.iloc[0])}, n = {len(table.dropna())} pairs; dashed: means"
+    )
     axes.margins(y=0.15)
     figure.legend(loc="outside upper center", ncols=2)
     return figure

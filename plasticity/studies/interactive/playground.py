@@ -17,7 +17,7 @@ from ... import data as data_sets
 from ... import train
 from ...analysis import frames
 from ...analysis import paired as comparisons
-from ...analysis.figures import BLUE, GREY, RED, _evenly, _finish, _grid, style
+from ...analysis.figures import BLUE, GREY, RED, evenly, finish, style, subplots
 from ...networks import table as models
 from ...profiles import Profile
 from ...reinit import SCOPES
@@ -131,7 +131,7 @@ def look(run: Run, place: Place, images: int = 200) -> Look:
         device = train.pick_device(place.device)
         data = data_sets.load(data_folder(place), run.dataset)
         batches = train.Batches(data, device, run.channels_last)
-        items = _evenly(data.test.nonzero().flatten(), images)
+        items = evenly(data.test.nonzero().flatten(), images)
         before = train.build(base_of(run), data_folder(place))[0].to(device, memory_format=batches.memory_format)
         training = begin(run, place)
         states = [_state(model, batches, items, run) for model in (before, training.model)]
@@ -215,7 +215,7 @@ def output_change(seen: Look) -> Figure:
     """The same test images before and after: every logit against itself, and how far each image's features moved. Images whose
     prediction flips are crosses, and hatched."""
     flips = seen.before.logits.argmax(1) != seen.after.logits.argmax(1)
-    figure, axes = _grid(1, 2, height=5.5, width=8)
+    figure, axes = subplots(1, 2, height=5.5, width=8)
     kinds = (("kept", ~flips, BLUE, "o", ""), ("prediction flips", flips, RED, "x", "///"))
     for label, chosen, colour, mark, _ in kinds:
         axes[0, 0].plot(
@@ -233,7 +233,7 @@ def output_change(seen: Look) -> Figure:
     shown = [moved[chosen & np.isfinite(moved)] for _, chosen, *_ in kinds]
     for part, (_, _, colour, _, hatch) in zip(_stacked(shown), kinds, strict=True):
         axes[0, 1].bar(**part, align="edge", color=colour, alpha=0.75, hatch=hatch, edgecolor="white", linewidth=0.3)
-    _finish(
+    finish(
         figure, axes, "", "", f"{seen.run.case}: test images before any training, the same new head; dashed: no change."
     )
     axes[0, 0].set(title=f"logits, n = {seen.before.logits.size:,}", xlabel="before", ylabel="after")
@@ -337,7 +337,7 @@ def histories(shown: dict[Run, list[dict]]) -> pd.DataFrame:
 @style()
 def curves(histories: pd.DataFrame) -> Figure:
     """Training loss and validation accuracy by epoch, every run a line; base is black, dashed, with circles."""
-    figure, axes = _grid(1, 2, height=5.5, width=8)
+    figure, axes = subplots(1, 2, height=5.5, width=8)
     runs = histories.groupby(["case", "seed"], sort=False) if len(histories) else []
     for (case, _), rows in runs:
         look = (
@@ -345,7 +345,7 @@ def curves(histories: pd.DataFrame) -> Figure:
         )
         for ax, values in zip(axes.flat, (rows.train_loss, 100 * rows.validation_accuracy), strict=True):
             ax.plot(rows.epoch, values, **look, label=case, linewidth=1.1, markersize=3, alpha=0.8)
-    _finish(figure, axes, "epoch", "", "Line: one run, until it stopped early or at its cap of epochs.")
+    finish(figure, axes, "epoch", "", "Line: one run, until it stopped early or at its cap of epochs.")
     for ax, label in zip(axes.flat, ("training loss", "validation accuracy (%)"), strict=True):
         ax.set(title=f"n = {len(runs)} run{'s'[: len(runs) != 1]}", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

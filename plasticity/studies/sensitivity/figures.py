@@ -1,54 +1,38 @@
-"""A sensitivity study as pictures: pure functions of the tables of `sensitivity_tables`, each a ``Figure`` for a phone's width."""
+"""A sensitivity study as pictures: pure functions of the tables of `sensitivity_tables`, each a ``Figure`` for a
+phone's width."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...analysis.figures import BLUE, CM, GREY, RED, _finish, style
+from ...analysis.figures import BLUE, RED, forest
 from .runs import OWN
 
-PAIRS = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected; in parentheses: how many."
+PAIRS = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected."
+CHANGED, SAME = "changed (Holm's p < 0.05)", "no change shown"
 
 
 def effects(table: pd.DataFrame, title: str = "") -> Figure:
-    """10M minus base at each level of each factor, a row each; the band is its interval by the profile's own setting.
+    """10M minus base at each level of each factor; shaded: by the profile's own setting. Columns: see
+    `sensitivity_tables.effects`.
 
-    Red: the effect differs from that of the same pairs by default (Holm's p < 0.05). Columns as of `sensitivity_tables.effects`.
+    Changed: the effect differs from that of the same pairs by default.
     """
-    default, rows = table[table.factor == OWN], table[table.factor != OWN]
-    caption = (
-        f"Band: by the profile's own setting (n = {int(default.n.iloc[0])}). {PAIRS} Red: another effect "
-        f"than by default, Holm's p < 0.05."
-    )
-    labels = (rows.factor + ": " + rows.level).tolist()
-    return _forest(rows, labels, title, "10M minus base (points)", caption, default.iloc[0], rows.p_holm < 0.05)
+    own, rows = table[table.factor == OWN].iloc[0], table[table.factor != OWN]
+    changed = np.where(rows.p_holm < 0.05, CHANGED, SAME)
+    rows = rows.assign(label=rows.factor + ": " + rows.level, unit="10M minus base (points)", verdict=changed)
+    looks = {SAME: (BLUE, "o"), CHANGED: (RED, "o")}
+    caption = f"Band: by the profile's own setting (n = {own.n:g}). {PAIRS}"
+    return forest(rows, title, caption, looks, band=(own.low, own["mean"], own.high))
 
 
 def parts(table: pd.DataFrame, title: str = "") -> Figure:
-    """What 10M consists of: a row a comparison of `sensitivity_tables.gain_parts`; thin: one standard deviation of the pairs."""
-    caption = f"{PAIRS} Thin: the pairs' mean and standard deviation."
-    return _forest(table, table.compared.tolist(), title, "difference (points)", caption, wide=table.spread)
+    """What 10M consists of, as by `sensitivity_tables.gain_parts`; thin: one standard deviation of the pairs."""
+    rows = table.assign(label=table.compared, unit="difference (points)")
+    return forest(rows, title, f"{PAIRS} Thin: the pairs' mean and standard deviation.")
 
 
 def flattery(table: pd.DataFrame, title: str = "") -> Figure:
-    """What stopping and choosing by the test items gives, in points: `sensitivity_tables.flatter` without its epochs."""
-    rows = table[~table.compared.str.startswith("epochs")]
-    return _forest(rows, rows.compared.tolist(), title, "by test items minus by validation (points)", PAIRS)
-
-
-@style()
-def _forest(rows, labels, title, label, caption, default=None, clear=None, wide=None):
-    figure = Figure(figsize=(12 * CM, (2.6 + 0.52 * len(rows)) * CM), layout="constrained")
-    ax, places = figure.subplots(), np.arange(len(rows))
-    if default is not None:
-        ax.axvspan(default.low, default.high, color=BLUE, alpha=0.12, linewidth=0, gid="default")
-        ax.axvline(default["mean"], color=BLUE, linewidth=0.8, linestyle="--")
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    if wide is not None:
-        ax.hlines(places, rows["mean"] - wide, rows["mean"] + wide, color=GREY, linewidth=0.6)
-    colours = [RED if one else BLUE for one in (clear if clear is not None else [False] * len(rows))]
-    ax.hlines(places, rows.low, rows.high, color=colours, linewidth=1.6)
-    ax.scatter(rows["mean"], places, color=colours, s=18, zorder=3)
-    shown = [f"{text} ({int(n)})" for text, n in zip(labels, rows.n, strict=True)]
-    ax.set(yticks=places, yticklabels=shown, ylim=(len(rows) - 0.4, -0.6), title=title)
-    return _finish(figure, np.array([[ax]]), label, "", caption)
+    """What stopping and choosing by the test items gives, in points: of `sensitivity_tables.flatter`."""
+    rows = table[~table.compared.str.startswith("epochs")].drop(columns="spread")
+    return forest(rows.assign(label=rows.compared, unit="by test items minus by validation (points)"), title, PAIRS)

@@ -35,7 +35,7 @@ def line(group, name):
     return found
 
 
-# --- the paper ----------------------------------------------------------------------------------------------------------
+# --- the paper --------------------------------------------------------------------------------------------------------
 def test_the_sizes_that_fit_the_paper(settled):
     assert settled == {"DTD": (1128, 0), "Brain Tumor": (1431, 0), "Fruit25": (1250, 1)}
     table = audit.sizes_table(LINES)
@@ -123,15 +123,7 @@ def test_rows_that_fit_counts_what_candidates_demands():
     )
 
 
-def test_digits_drawn_anew_fit_no_size_and_leave_the_epochs():
-    rng = np.random.default_rng(0)
-    assert audit.lucky(GROUPS["DTD"], rng, 3).tolist() == [0, 0, 0]
-    row = line("Fruit25", "ResNet-50, 5MN")
-    moved = audit._moved(row, rng)
-    assert moved[4:] == row[4:] and moved.accuracy != row.accuracy and str(moved.accuracy_std) == "0.000"
-
-
-# --- the truth is kept --------------------------------------------------------------------------------------------------
+# --- the truth is kept ------------------------------------------------------------------------------------------------
 @given(
     st.integers(60, 3000),
     st.lists(st.integers(2, 12), min_size=1, max_size=4),
@@ -170,7 +162,7 @@ def test_a_false_claim_of_ten_is_refuted_and_a_true_one_never():
     assert table["Refuted by both"][10] == "0%" and float(table["Refuted by epochs"][5].rstrip("%")) > 40
 
 
-# --- p-values -----------------------------------------------------------------------------------------------------------
+# --- p-values ---------------------------------------------------------------------------------------------------------
 def test_exact_tails_count_the_arrangements():
     for n1, n2 in ((2, 3), (3, 3), (4, 2)):
         u = [
@@ -251,17 +243,24 @@ def test_the_verdicts():
     assert ranks.verdict({"exact, ties"}, {"printed": False, "by table": True}) == "not excluded"
 
 
-# --- anybody's table ----------------------------------------------------------------------------------------------------
-def test_a_csv_is_read_with_all_digits(tmp_path):
-    (tmp_path / "t.csv").write_text(CSV)
-    rows = audit.audit_rows(tmp_path / "t.csv")
-    assert rows == audit.audit_rows(CSV) and str(rows[0].accuracy) == "59.220" and rows[1].name == "base"
-    no_epochs = audit.audit_rows("dataset,name,accuracy,accuracy_std\nDTD,5MN,59.220,0.251\n")
-    assert (
-        no_epochs[0].group == "DTD"
-        and no_epochs[0].epochs is None
-        and audit.runs_by_epochs(no_epochs[0]) == set(range(2, 13))
+# --- anybody's table --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def csv(tmp_path):
+    def write(text):
+        (tmp_path / "t.csv").write_text(text)
+        return tmp_path / "t.csv"
+
+    return write
+
+
+def test_a_csv_is_read_with_all_digits(csv):
+    rows = audit.audit_rows(csv(CSV))
+    assert str(rows[0].accuracy) == "59.220" and [row.name for row in rows] == ["5MN", "base"]
+    (row,) = audit.audit_rows(
+        csv("\ufeff\ndataset , name,accuracy,accuracy_std\nDTD, 5MN ,59.220,0.251,more,still more\n")
     )
+    assert row.group == "DTD" and row.name == "5MN" and row.epochs is None
+    assert audit.runs_by_epochs(row) == set(range(2, 13))
 
 
 @pytest.mark.parametrize(
@@ -271,31 +270,30 @@ def test_a_csv_is_read_with_all_digits(tmp_path):
         ("5.899", "", r"row 2 \(base\), epochs_std: '' is no number"),
         ("1.463", "-1.463", r"row 2 \(base\), accuracy_std: -1.463 is negative; expected a number of at least 0"),
         ("accuracy_std", "std", "the table lacks accuracy_std; expected the columns group, name, accuracy"),
-        ("base,57.926,1.463,89.400,5.899", "base,57.926", r"row 2 \(base\), accuracy_std: '' is no number"),
+        (",1.463,89.400,5.899", "", r"row 2 \(base\), accuracy_std: '' is no number"),
+        (CSV[CSV.index("DTD") :], "", "the table lacks rows; expected the columns group"),
+        (CSV, "", "the table lacks rows"),
     ],
 )
-def test_a_bad_csv_is_one_clear_error(old, new, said):
+def test_a_bad_csv_is_one_clear_error(csv, old, new, said):
     with pytest.raises(ValueError, match=said):
-        audit.audit_rows(CSV.replace(old, new))
+        audit.report(csv(CSV.replace(old, new)))
 
 
-def test_an_empty_csv():
-    with pytest.raises(ValueError, match="the table lacks rows; expected the columns group"):
-        audit.audit_rows("group,name\n")
-
-
-def test_the_command_line(tmp_path, capsys):
-    path = tmp_path / "t.csv"
-    path.write_text(CSV)
-    assert audit.main([str(path), "--sizes", "1120", "1130"]) == 0
-    said = capsys.readouterr().out
-    assert (
-        "DTD: test items that fit all 2 rows: 1128" in said
-        and "base: runs by epochs: 5; with 1128 test items: 5" in said
-    )
-    path.write_text(CSV.replace("59.220", "x"))
-    assert audit.main([str(path)]) == 2 and capsys.readouterr().err.startswith("error: row 1 (5MN), accuracy: 'x'")
-    assert audit.main([str(tmp_path / "none.csv")]) == 2
+def test_a_report_says_what_fits(csv, tmp_path):
+    said = "\n".join(audit.report(csv(CSV), sizes=range(1120, 1131)))
+    assert "DTD: test items that fit all 2 rows: 1128" in said
+    assert "base: runs by epochs: 5; with 1128 test items: 5" in said
+    shares = CSV.replace("59.220,0.251", "0.59220,0.00251").replace("57.926,1.463", "0.57926,0.01463")
+    assert audit.report(csv(shares), sizes=range(1120, 1131), whole=1) == said.split("\n")
+    assert "rows: none" in audit.report(csv(CSV), sizes=range(1120, 1128))[0]
+    fruits = csv("name,accuracy,accuracy_std,epochs,epochs_std\n25M,90.700,0.528,78.200,21.936\n")
+    assert audit.report(fruits, range(2, 8), [1250], missing=1) == [
+        "all rows: test items that fit all 1 rows: 1250",
+        "  25M: runs by epochs: 5; with 1250 test items: 5 (accuracies 4)",
+    ]
+    with pytest.raises(OSError):
+        audit.report(tmp_path / "none.csv")
 
 
 def test_numbers_in_words():
