@@ -1,4 +1,4 @@
-"""The companions' figures show what the frames hold, and survive what is missing: runs, seeds, networks, methods, everything."""
+"""The companions' figures show what the frames hold, and survive what is missing: runs, seeds, networks, methods."""
 
 import itertools
 
@@ -126,12 +126,15 @@ MISSING = {
 
 
 @pytest.mark.parametrize("missing", MISSING)
-def test_every_figure_is_legible_and_saved_whatever_is_missing(missing, tmp_path):
+def test_every_figure_is_drawn_whatever_is_missing_legible_and_saved(missing, tmp_path):
     for name, figure in drawn(**MISSING[missing]).items():
         assert isinstance(figure, Figure) and figure.get_figwidth() * 2.54 <= 16.01, name
         if missing in ("whole", "one network"):
             assert_legible(figure, name=name)
-        assert all(path.stat().st_size for path in figures.save(figure, tmp_path, name))
+        if missing in ("quick", "empty"):
+            assert all(path.stat().st_size for path in figures.save(figure, tmp_path, name))
+        else:
+            figure.draw_without_rendering()
 
 
 def test_along_the_phases_each_has_unit_length():
