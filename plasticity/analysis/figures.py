@@ -30,6 +30,7 @@ VERDICTS = {  # colour and mark: each tells them apart alone
     "not supported": (ORANGE, "s"),
     "contradicted": (RED, "X"),
     "undecided": (BLUE, "D"),
+    "not tested": (GREY, "v"),
 }
 CM = 1 / 2.54
 WIDTH, LINE, LETTERS = 12, 0.38, 36  # of a forest: its width and the height of a line of text in cm, letters in a line

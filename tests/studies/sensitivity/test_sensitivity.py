@@ -17,7 +17,6 @@ from plasticity.run import Run
 from plasticity.running import records
 from plasticity.studies.all import grid
 from plasticity.studies.companions import runs as studies
-from plasticity.studies.sensitivity import figures as sensitivity_figures
 from plasticity.studies.sensitivity import runs as sensitivity
 from plasticity.studies.sensitivity import tables as sensitivity_tables
 from plasticity.studies.sensitivity.runs import CONSISTS, LEVELS, OWN
@@ -337,29 +336,3 @@ def test_what_the_test_items_flatter():
 def test_several_runs_of_one_pair_are_refused():
     with pytest.raises(ValueError, match="several runs of case '10M'.*'seed': 0.*choose one part"):
         sensitivity_tables.gains(run_table(part([1]) + part([1], lr=0.5)))
-
-
-# --- the figures ----------------------------------------------------------------------------------------------------------
-def test_figures_show_a_row_a_line_and_the_default_as_a_band():
-    table = sensitivity_tables.effects(frames_of(rate__three=part([4, 8], lr=0.3), optimiser__sgd=part([7], lr=0.2)))
-    axes = sensitivity_figures.effects(table, "12 runs").axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == [
-        "rate: three (2)",
-        "optimiser: sgd (1)",
-        "tested weights: best (2)",
-    ]
-    band = next(patch for patch in axes.patches if patch.get_gid() == "default")
-    assert band.get_x() == pytest.approx(2 - T[1]) and band.get_width() == pytest.approx(2 * T[1])
-    consists = {
-        CONSISTS: run_table(
-            sum(
-                (
-                    part([1, 2], case=c)[i > 0 :: 1 + (i > 0)]
-                    for i, c in enumerate(("10M", "10Z", "biases", "base + other_head"))
-                ),
-                [],
-            )
-        )
-    }
-    figure = sensitivity_figures.parts(sensitivity_tables.gain_parts(consists))
-    assert len(figure.axes[0].get_yticks()) == 6 and figure.get_figwidth() * 2.54 <= 12.01
