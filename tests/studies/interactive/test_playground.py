@@ -1,7 +1,9 @@
-"""The playground: what it shows is what the grid would do, it leaves the grid's records alone, and its controls really work."""
+"""The playground: what it shows is what the grid would do, it leaves the grid's records alone, and its controls really
+work."""
 
-import json
+import os
 import queue
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -14,7 +16,6 @@ from jupyter_client.manager import start_new_kernel
 
 from plasticity import interventions, train
 from plasticity.analysis.frames import histories
-from plasticity.methods import registry as methods
 from plasticity.profiles import Profile, get_profile, grid
 from plasticity.running import records
 from plasticity.running.engine import Place
@@ -32,15 +33,9 @@ SETTINGS = {
     "optimizer": "sgd",
     "momentum": 0.9,
 }
+BOTH = "mini_simplenet", "mini_resnet"
 TINY = Profile(
-    "tiny",
-    "for the tests",
-    ("mini_simplenet", "mini_resnet"),
-    ("photos",),
-    3,
-    {name: SETTINGS for name in ("mini_simplenet", "mini_resnet")},
-    weights="random",
-    seconds_a_run=2.0,
+    "tiny", "for the tests", BOTH, ("photos",), 3, dict.fromkeys(BOTH, SETTINGS), weights="random", seconds_a_run=2.0
 )
 
 
@@ -55,8 +50,7 @@ def choose(**choices):
     return playground.choose(TINY, **choices)
 
 
-def slower(epochs):
-    return replace(TINY, training={name: SETTINGS | {"max_epochs": epochs} for name in TINY.architectures})
+ENDLESS = replace(TINY, training=dict.fromkeys(BOTH, SETTINGS | {"max_epochs": 10_000}))
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -97,8 +91,8 @@ def test_wrong_choices_are_ordinary_errors(choices, says):
 class Spy(interventions.Intervention):
     """Another method, and the weights that it leaves to the first step."""
 
-    def __init__(self, case):
-        self.inner = methods.build(case)
+    def __init__(self, run):
+        self.inner = run.intervention()
         self.pretrained = self.inner.pretrained
 
     def prepare(self, model, start):
@@ -118,7 +112,7 @@ class Spy(interventions.Intervention):
     ],
 )
 def test_it_shows_the_very_weights_that_training_would_begin_with(place, choices):
-    run, spy = choose(**choices), Spy(choices["case"])
+    run, spy = choose(**choices), Spy(choose(**choices))
     seen = playground.look(run, place)
     train.fit(replace(run, max_epochs=1), place.data, "cpu", intervention=spy)
     assert np.array_equal(seen.after.weights, spy.weights)
@@ -204,12 +198,8 @@ def test_a_race_is_the_grids_training_and_is_recorded_beside_it(place):
 def test_the_grids_records_are_taken_unless_they_are_of_other_weights(place):
     base, case = playground.pairs(choose(case="25M"))
     records.save(base, records.from_fitted(train.fit(base, place.data, "cpu")), place.runs)
-    assert playground.plan([base, case], place, 2).to_dict("list") == {
-        "case": ["base", "25M"],
-        "seed": [0, 0],
-        "recorded": ["grid", ""],
-        "seconds": [0, 2],
-    }
+    columns = {"case": ["base", "25M"], "seed": [0, 0], "recorded": ["grid", ""], "seconds": [0, 2]}
+    assert playground.plan([base, case], place, 2).to_dict("list") == columns
     first = playground.race([base, case], place)
     path, _ = weights_file(base.architecture, "random", place.data)
     torch.save(
@@ -227,9 +217,16 @@ def test_the_grids_records_are_taken_unless_they_are_of_other_weights(place):
 
 def test_a_stopped_race_keeps_whole_runs_only(place):
     runs, seen = playground.pairs(choose(case="25M")), []
-    with pytest.raises(playground.Stopped, match="after epoch 1 of 25M, seed 0"):
-        playground.race(runs, place, lambda *epoch: seen.append(epoch), lambda: len(seen) == 3)
+
+    def interrupt(*epoch):
+        seen.append(epoch)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        playground.race(runs, place, interrupt)
     assert len(seen) == 3 and list(playground.plan(runs, place).recorded) == ["playground", ""]
+    assert playground.race(runs, place)[1]["history"] == train.fit(runs[1], place.data, "cpu").history
 
 
 def test_a_run_that_diverges_says_so_and_is_not_kept(place):
@@ -237,33 +234,34 @@ def test_a_run_that_diverges_says_so_and_is_not_kept(place):
     done = playground.race(runs, place)
     assert {record["status"] for record in done} == {
         "failed"
-    } and "base failed with seed 0: training loss" in playground.verdict(done)
+    } and "base failed with seed 0: training loss" in playground.summary(done)
     assert not (place.runs.parent / "playground").exists() and len(histories(done)) == 0
 
 
-def told(accuracies, case="25M"):
+def told(accuracies):
+    def record(case, seed, accuracy):
+        config = {"architecture": "mini_vit", "dataset": "photos", "case": case, "seed": seed}
+        metrics = {"accuracy": accuracy, "test_items": 100}
+        return {"config": config, "status": "done", "seconds": 1.0, "metrics": metrics}
+
+    cases = "base", "25M"
     return [
-        {
-            "config": {"architecture": "mini_vit", "dataset": "photos", "case": name, "seed": seed},
-            "status": "done",
-            "seconds": 1.0,
-            "metrics": {"accuracy": value, "test_items": 100},
-        }
-        for seed, both in enumerate(accuracies)
-        for name, value in zip(("base", case), both, strict=True)
+        record(which, seed, value)
+        for seed, pair in enumerate(accuracies)
+        for which, value in zip(cases, pair, strict=True)
     ]
 
 
-def test_the_verdict_by_hand():
-    one = playground.verdict(told([(0.5, 0.52)]))
+def test_the_summary_by_hand():
+    one = playground.summary(told([(0.5, 0.52)]))
     assert "base 50.00%, 25M 52.00%, a difference of +2.00 points. One seed tells nothing" in one
     assert "100 test images alone give one a standard error of 5.0 points" in one
-    three = playground.verdict(told([(0.5, 0.51), (0.5, 0.53), (0.5, 0.52)]))
+    three = playground.summary(told([(0.5, 0.51), (0.5, 0.53), (0.5, 0.52)]))
     assert (
         "+2.00 points (n = 3 pairs)" in three and "-0.48 to +4.48, has zero inside: no difference is shown" in three
     )  # t = 4.303
-    assert "has zero outside: a hint" in playground.verdict(told([(0.5, 0.71), (0.5, 0.73), (0.5, 0.72)]))
-    assert playground.verdict(told([(0.5, 0.5)])[:1]).startswith("Test accuracy of base: 50.00%.")
+    assert "has zero outside: a hint" in playground.summary(told([(0.5, 0.71), (0.5, 0.73), (0.5, 0.72)]))
+    assert playground.summary(told([(0.5, 0.5)])[:1]).startswith("Test accuracy of base: 50.00%.")
 
 
 def test_curves_tell_base_by_more_than_colour():
@@ -281,181 +279,143 @@ def test_curves_tell_base_by_more_than_colour():
 
 # --- the controls -----------------------------------------------------------------------------------------------------
 @pytest.fixture
-def ui(place, monkeypatch):
-    monkeypatch.setattr(playground_widgets, "QUIET", 0.02)
-    made = []
-
-    def make(profile=TINY, still=False):
-        """Controls that have shown their first pictures, or that have not been asked to."""
-        made.append(playground_widgets.Playground(profile, place))
-        if still:
-            made[-1].worker.job = None
-        assert made[-1].settle()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def quiet(monkeypatch):
+    """Controls that look at nothing."""
+    monkeypatch.setattr(playground_widgets.Playground, "look", lambda self: self.run())
 
 
-def test_only_the_latest_job_is_done():
-    worker, done = playground_widgets.Latest(), []
-    for number in range(5):
-        worker.ask(lambda number=number: done.append(number), 0.05)
-    assert worker.settle(5) and done == [4]
-    worker.close()
-    worker.thread.join(5)
-    assert not worker.thread.is_alive()
-
-
-def test_a_change_shows_other_pictures_and_a_wrong_case_an_error(ui):
-    ui = ui()
+def test_a_change_shows_other_pictures_and_a_wrong_case_an_error(place):
+    ui = playground_widgets.Playground(TINY, place)
     first = ui.before.value
     assert first.count("<img alt=") == 3 and "25M, before any training" in first and ui.error.value == ""
     ui.controls["case"].value = "25Q"
-    assert ui.settle() and 'role="alert"' in ui.error.value and "unknown case &#x27;25Q&#x27;" in ui.error.value
+    assert 'role="alert"' in ui.error.value and "unknown case &#x27;25Q&#x27;" in ui.error.value
     assert ui.before.value == first and "Traceback" not in ui.error.value
     ui.controls["case"].value, ui.controls["network"].value = "10M + ema", "mini_simplenet"
-    assert ui.settle() and ui.error.value == "" and "10M + ema, before any training" in ui.before.value
+    assert ui.error.value == "" and "10M + ema, before any training" in ui.before.value
     assert "miniature SimpleNet" in ui.status.value and ui.looked.architecture == "mini_simplenet"
+    path, _ = weights_file("mini_resnet", "random", ui.place.data)
+    path.unlink()
+    path.mkdir()
+    cached_weights.cache_clear()
+    ui.controls["network"].value = "mini_resnet"
+    assert "Not possible:</b> IsADirectoryError" in ui.error.value and str(path) in ui.error.value
 
 
-def test_method_share_and_text_say_the_same(ui, monkeypatch):
-    monkeypatch.setattr(playground_widgets, "QUIET", 1000)
-    ui = ui(still=True)
+def test_method_share_and_text_say_the_same(place, quiet):
+    ui = playground_widgets.Playground(TINY, place)
     method, percent, case = (ui.controls[name] for name in ("method", "percent", "case"))
     assert (method.value, percent.value) == ("M", 25)
     percent.value = 2.5
     method.value = "NS"
     assert case.value == "2.5NS"
-    for text, said in (
-        ("50 N", ("N", 50)),
-        ("10M + ema", ("", 50)),
-        ("scratch", ("scratch", 50)),
-        ("99M", ("", 50)),
-        ("1.3M", ("", 50)),
-        ("nonsense", ("", 50)),
-        ("5MN", ("MN", 5)),
-    ):
+    written = ("", 50)
+    said = {
+        "50 N": ("N", 50),
+        "10M + ema": written,
+        "scratch": ("scratch", 50),
+        "99M": written,
+        "1.3M": written,
+        "nonsense": written,
+    }
+    for text, (name, share) in (said | {"5MN": ("MN", 5)}).items():
         case.value = text
-        assert (method.value, percent.value, case.value.replace(" ", "")) == (*said, text.replace(" ", "")), text
-        assert percent.disabled == (said[0] in ("", "scratch"))
+        assert (method.value, percent.value, case.value.replace(" ", "")) == (name, share, text.replace(" ", "")), text
+        assert percent.disabled == (name in ("", "scratch"))
 
 
-def test_every_control_has_a_label_and_begins_with_the_choice(ui):
-    ui = ui(still=True)
-    assert all(control.description for control in (*ui.controls.values(), ui.seeds, ui.start, ui.stop))
-    assert ui.run() == choose()
+def test_every_control_has_a_label_and_begins_with_the_choice(place, quiet):
+    chosen = choose(network="mini_simplenet", case="10M + ema", seed=3)
+    ui = playground_widgets.Playground(TINY, place, chosen)
+    assert all(control.description for control in (*ui.controls.values(), ui.seeds)) and ui.controls["percent"].disabled
+    assert ui.run() == chosen and playground_widgets.Playground(TINY, place).run() == choose()
 
 
 @pytest.mark.slow
-def test_fine_tuning_draws_curves_and_ends_in_a_sentence(ui, place):
-    ui = ui()
-    ui.start.click()
-    assert ui.settle() and 'alt="Training loss' in ui.curves.value and "One seed tells nothing" in ui.verdict.value
-    assert (
-        "Done: 2 runs" in ui.status.value
-        and not ui.start.disabled
-        and ui.stop.disabled
-        and not ui.controls["case"].disabled
-    )
-    assert not place.runs.exists()
+def test_fine_tuning_draws_curves_and_ends_in_a_sentence(place, capsys):
+    ui = playground_widgets.Playground(TINY, place)
+    done = ui.race()
+    said = capsys.readouterr().out
+    assert 'alt="Training loss' in ui.curves.value and "2 runs in" in said and "One seed tells nothing" in said
+    assert done == playground.race(playground.pairs(choose()), place) and not place.runs.exists()
     ui.seeds.value, ui.controls["case"].value = 3, "10N"
-    ui.start.click()  # before the pictures are there: they come first
-    assert ui.settle() and "10N, before any training" in ui.before.value and "n = 3 pairs" in ui.verdict.value
+    assert len(ui.race()) == 6 and "n = 3 pairs" in capsys.readouterr().out and "10N, before" in ui.before.value
     ui.controls["case"].value = "10Q"
-    ui.start.click()
-    assert (
-        ui.settle() and "unknown case" in ui.error.value and not ui.start.disabled and "n = 3 pairs" in ui.verdict.value
-    )
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    assert condition()
+    with pytest.raises(ValueError, match="unknown case"):
+        ui.race()
+    assert not ui.controls["case"].disabled
 
 
 @pytest.mark.slow
-def test_stop_ends_the_race_within_an_epoch(ui):
-    ui = ui(slower(10_000), still=True)
-    ui.start.click()
-    wait_for(lambda: ui.histories and len(next(iter(ui.histories.values()))) >= 2)
-    assert ui.start.disabled and ui.controls["case"].disabled and not ui.stop.disabled
-    ui.controls["case"].value = "5N"  # by a program: a reader can't
-    ui.stop.click()
-    reached = len(next(iter(ui.histories.values())))
-    assert ui.settle() and len(ui.histories) == 1 and len(next(iter(ui.histories.values()))) <= reached + 1
-    assert ui.verdict.value == "" and not ui.start.disabled and ui.stop.disabled
+def test_an_interrupt_ends_the_race_and_leaves_the_controls_usable(place, capsys):
+    ui, locked = playground_widgets.Playground(ENDLESS, place), []
+
+    def interrupt():
+        time.sleep(2)
+        locked.append(ui.controls["case"].disabled)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert ui.race() is None and locked == [True]
+    assert "Stopped: runs that had ended" in capsys.readouterr().out and 'alt="Training loss' in ui.curves.value
+    assert not ui.controls["case"].disabled and not (place.runs.parent / "playground").exists()
+    ui.controls["case"].value = "5N"
     assert "5N, before any training" in ui.before.value
 
 
-@pytest.mark.slow
-def test_closing_ends_the_thread_and_takes_the_widgets_away(ui):
-    ui = ui(slower(10_000), still=True)
-    ui.start.click()
-    wait_for(lambda: ui.histories)
-    ui.close()
-    ui.worker.thread.join(10)
-    assert not ui.worker.thread.is_alive() and ui.panel.comm is None and ui.controls["case"].comm is None
-    assert "playground" not in {thread.name for thread in threading.enumerate()}
-
-
-def test_what_lacks_is_said_in_words(ui):
-    ui = ui(still=True)
-    path, _ = weights_file("mini_resnet", "random", ui.place.data)
-    path.unlink()
-    path.mkdir()
-    cached_weights.cache_clear()
-    ui.controls["case"].value = "5M"
-    assert ui.settle() and "Not possible:</b> IsADirectoryError" in ui.error.value and str(path) in ui.error.value
-
-
 def test_without_a_front_end_there_is_a_line_of_text_and_no_widget(place, capsys):
-    before = set(threading.enumerate())
-    assert playground_widgets.show(TINY, place) is None
-    assert "JupyterLab" in capsys.readouterr().out and set(threading.enumerate()) == before
+    assert playground_widgets.show(TINY, place) is None and "JupyterLab" in capsys.readouterr().out
 
 
-def outputs(client, code, attended):
-    """What a kernel shows for ``code``: the messages' contents."""
-    asked, found = client.execute(code, allow_stdin=attended), []
-    while True:
-        try:
-            message = client.get_iopub_msg(timeout=60)
-        except queue.Empty:
-            raise AssertionError(f"no answer to {code!r}") from None
-        if message["parent_header"].get("msg_id") == asked:
-            found.append(message["content"])
-            if message["content"].get("execution_state") == "idle":
-                return found
+class Kernel:
+    """A real kernel, asked as a front end asks it."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel()
+
+    def begin(self, code, attended=True):
+        return self.client.execute(code, allow_stdin=attended)
+
+    def messages(self, asked):
+        """What is published for a request: contents, until the kernel is idle."""
+        while True:
+            try:
+                message = self.client.get_iopub_msg(timeout=60)
+            except queue.Empty:
+                raise AssertionError(f"no answer to {asked}") from None
+            if message["parent_header"].get("msg_id") == asked:
+                yield message["content"]
+                if message["content"].get("execution_state") == "idle":
+                    return
+
+    def shown(self, code, attended=True):
+        return str(list(self.messages(self.begin(code, attended))))
+
+
+@pytest.fixture
+def kernel():
+    kernel = Kernel()
+    yield kernel
+    kernel.client.stop_channels()
+    kernel.manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.slow
-def test_in_a_real_kernel_the_controls_answer_between_cells(place):
-    manager, client = start_new_kernel()
-    try:
-        setup = f"""
+def test_in_a_real_kernel_the_stop_button_ends_the_cell(place, kernel):
+    setup = f"""
 import sys; sys.path.insert(0, {str(playground.Path(__file__).parent)!r})
-from test_playground import TINY, Place, playground_widgets
+from test_playground import ENDLESS, TINY, Place, playground_widgets
 place = Place({place.data!r}, {place.results!r}, 1, "cpu")
 """
-        shown = outputs(client, setup + "print(playground_widgets.show(TINY, place))", attended=False)
-        assert not any("widget" in str(content.get("data")) for content in shown) and "JupyterLab" in str(shown)
-        shown = outputs(client, "ui = playground_widgets.show(TINY, place); ui.start.click()", attended=True)
-        assert any("application/vnd.jupyter.widget-view+json" in content.get("data", {}) for content in shown)
-        outputs(client, "ui.settle()", attended=True)
-        time.sleep(1)  # the kernel draws when no cell runs
-        told = outputs(
-            client,
-            "import json; print(json.dumps([ui.verdict.value, ui.status.value, ui.before.value]))",
-            attended=True,
-        )
-        verdict, status, before = json.loads(
-            next(content["text"] for content in told if content.get("name") == "stdout")
-        )
-        assert "One seed tells nothing" in verdict and "Done: 2 runs" in status and before.count("<img") == 3
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    shown = kernel.shown(setup + "print(playground_widgets.show(TINY, place))", attended=False)
+    assert "JupyterLab" in shown and "widget-view" not in shown
+    assert "widget-view+json" in kernel.shown("ui = playground_widgets.show(ENDLESS, place)")
+    asked, pictures, said = kernel.begin("print(ui.race())"), 0, ""
+    for content in kernel.messages(asked):
+        said += content.get("text", "")
+        if "Training loss" in str(content.get("data")):
+            pictures += 1
+            if pictures == 2:  # while it trains
+                kernel.manager.interrupt_kernel()
+    assert "Stopped: runs that had ended" in said and said.endswith("None\n") and "Traceback" not in said
+    assert "One seed tells nothing" in kernel.shown("playground_widgets.show(TINY, place).race()")

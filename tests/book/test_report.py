@@ -1,0 +1,59 @@
+"""The notebooks' report: what it shows, what it saves, and what its check finds."""
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from plasticity.book.report import Report
+from plasticity.running.engine import Place
+
+TABLE = pd.DataFrame({"Case": ["base"], "n": ["5"]})
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    report = Report(Place("data", str(tmp_path), device="cpu"))
+    report.shown = []
+    monkeypatch.setattr("plasticity.book.report.display", report.shown.append)
+    report.table(TABLE, "20_best", "The best case.")
+    report.table(TABLE, "20_long", "All cases.", show=False)
+    report.figure(Figure(), "20_dots")
+    report.data(TABLE, "runs")
+    return report
+
+
+def test_tables_and_figures_are_shown_and_saved(report, tmp_path):
+    assert report.shown[0].data.startswith("The best case.\n\n| Case | n |") and isinstance(report.shown[1], Figure)
+    assert len(report.shown) == 2
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    tables = {f"tables/{name}.{ending}" for name in ("20_best", "20_long") for ending in ("csv", "md", "tex")}
+    assert files == tables | {"figures/20_dots.pdf", "figures/20_dots.png", "runs.csv"}
+    assert (
+        (tmp_path / "runs.csv").read_text() == (tmp_path / "tables" / "20_best.csv").read_text() == "Case,n\nbase,5\n"
+    )
+
+
+PROMISED = {"tables": ["20_best", "20_long"], "figures": ["20_dots"], "data": ["runs"]}
+
+
+def test_a_kept_promise_is_a_line_about_the_runs(report, capsys):
+    report.check(runs=[{"status": "done"}, {"status": "failed"}], **PROMISED)
+    assert capsys.readouterr().out.startswith("2 runs, 1 of them failed; ")
+    report.check(**PROMISED)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("promised", "file", "says"),
+    [
+        (PROMISED | {"tables": ["20_best", "20_long", "20_more"]}, "", "tables promised but not made.*: 20_more"),
+        (PROMISED | {"figures": []}, "", "figures promised but not made, or made but not promised: 20_dots"),
+        (PROMISED, "tables/20_best.tex", "not there, or empty: .*20_best.tex"),
+        (PROMISED, "runs.csv", "not there, or empty: .*runs.csv"),
+    ],
+)
+def test_a_broken_promise_is_named(report, tmp_path, promised, file, says):
+    if file:
+        (tmp_path / file).write_text("")
+    with pytest.raises(AssertionError, match=says):
+        report.check(**promised)
