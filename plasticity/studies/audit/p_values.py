@@ -166,7 +166,7 @@ def outcomes(value: PValue, found: list[tuple[int, int]], size: int) -> dict | N
     return {name: of(one[name] for one in each) for name, of in over.items()}
 
 
-def verdict(ways_found: set[str], every: dict | None) -> str:
+def answer(ways_found: set[str], every: dict | None) -> str:
     """Whether the printed p can come from the rows: "yes", "only by a table of z", "no", or "not excluded"."""
     if every and (every["printed"] or "exact, ties" not in ways_found):
         return "yes" if every["printed"] else "only by a table of z" if every["by table"] else "no"
@@ -187,7 +187,7 @@ def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator) -> d
         "z": "-" if z is None else f"{z:.2f}",
         "n1, n2": "; ".join(f"{a}, {b}" for a, b in found),
         "All that p can be": f"{every['least']:.4f} to {every['most']:.4f}" if every else "-",
-        "Is the printed p possible?": verdict(way, every),
+        "Is the printed p possible?": answer(way, every),
         "Normal samples: middle 90%": "{:.3f} to {:.3f}".format(*np.quantile(np.concatenate(drawn), (0.05, 0.95))),
         "at most the printed p": " to ".join(least_and_most),
     }

@@ -1,7 +1,9 @@
-"""How the effect of 10M depends on the protocol: each setting altered alone, as runs by factor and level, and what 10M consists of.
+"""How the effect of 10M depends on the protocol: each setting altered alone, as runs by factor and level, and what 10M
+consists of.
 
-What Coetzer et al. 2026 leave open (section 3) or to future work (section 5). A level is a function from a run of the profile's own
-setting to the run that differs in this alone; a run that does not feel the change is left as it is, and so is not done again.
+What Coetzer et al. 2026 leave open (section 3) or to future work (section 5). A level is a function from a run of the
+profile's own setting to the run that differs in this alone; a run that does not feel the change is left as it is, and
+so is not done again.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,46 +19,40 @@ OWN = "the profile's own"  # the part with the unaltered setting
 CONSISTS = "what 10M consists of"  # the part with the controls that take it apart
 OTHER_HEAD = "base + other_head"
 NAMES = {"mini": "sensitivity", "quick": "sensitivity_quick", "paper": "sensitivity_paper"}
-ADAMW_IS, SGD_IS = (
-    1 / 10,
-    10,
-)  # times the profile's rate: untuned, by the rule of thumb that AdamW wants a tenth of SGD's
+Level = tuple[str, str]  # factor and level
+Change = Callable[[Run], Run]
 
 
 def _rate(run: Run, times: float, **fields) -> Run:
     return replace(run, lr=float(f"{times * run.lr:.3g}"), **fields)
 
 
-def _reset_only(**fields) -> Callable[[Run], Run]:
+def _reset_only(**fields) -> Change:
     """A change that only re-initialisation feels: base is the same run."""
     return lambda run: run if run.case == "base" else replace(run, **fields)
 
 
-def _adamw(run: Run) -> Run:
-    return run if run.optimizer == "adamw" else _rate(run, ADAMW_IS, optimizer="adamw", momentum=0.0)
-
-
-def _sgd(run: Run) -> Run:
-    return run if run.optimizer == "sgd" else _rate(run, SGD_IS, optimizer="sgd", momentum=0.9)
+def _optimizer(name: str, times: float, momentum: float) -> Change:
+    """Untuned: the rate by the rule of thumb that AdamW wants a tenth of SGD's."""
+    return lambda run: run if run.optimizer == name else _rate(run, times, optimizer=name, momentum=momentum)
 
 
 def _biases_kept(run: Run) -> Run:
-    return (
-        run if run.case == "base" and run.reading == "code" else replace(run, biases="keep")
-    )  # there base keeps them anyway
+    keeps_them_anyway = run.case == "base" and run.reading == "code"
+    return run if keeps_them_anyway else replace(run, biases="keep")
 
 
 def _no_embeddings(run: Run) -> Run:
     return _reset_only(tensors="no_embeddings")(run) if architecture(run.architecture).family == "vit" else run
 
 
-LEVELS: dict[tuple[str, str], Callable[[Run], Run]] = {  # (factor, level); for 10M, "text" is the same as biases="zero"
+LEVELS: dict[Level, Change] = {  # for 10M, "text" is the same as biases="zero"
     ("learning rate", "a third"): lambda run: _rate(run, 1 / 3),
     ("learning rate", "three times"): lambda run: _rate(run, 3),
     ("batch size", "half"): lambda run: replace(run, batch_size=max(1, run.batch_size // 2)),
     ("batch size", "double"): lambda run: replace(run, batch_size=2 * run.batch_size),
-    ("optimiser", "AdamW"): _adamw,
-    ("optimiser", "SGD"): _sgd,
+    ("optimiser", "AdamW"): _optimizer("adamw", 1 / 10, 0.0),
+    ("optimiser", "SGD"): _optimizer("sgd", 10, 0.9),
     ("patience", "a third"): lambda run: replace(run, patience=max(1, run.patience // 3)),
     ("patience", "double"): lambda run: replace(run, patience=2 * run.patience),
     ("reading", "code"): lambda run: replace(run, reading="code"),
@@ -74,10 +70,8 @@ QUICK = ("learning rate", "biases", "tensors", "stopped and chosen by")  # the f
 
 def profile_of(name: str, repeats: int = 0, reading: str = "") -> Profile:
     """The sensitivity profile: by its own name, or by that of the profile it belongs to ("mini", "quick", "paper")."""
-    if name not in (*NAMES, *NAMES.values()):
-        raise ValueError(
-            f"profile {name!r} has no sensitivity study; those that have: {', '.join([*NAMES, *NAMES.values()])}"
-        )
+    if name not in (known := [*NAMES, *NAMES.values()]):
+        raise ValueError(f"profile {name!r} has no sensitivity study; those that have: {', '.join(known)}")
     return get_profile(NAMES.get(name, name), repeats, reading)
 
 
@@ -86,15 +80,16 @@ def part(factor: str, level: str) -> str:
     return f"{factor}: {level}"
 
 
-def levels(profile: Profile) -> dict[tuple[str, str], Callable[[Run], Run]]:
+def levels(profile: Profile) -> dict[Level, Change]:
     """The levels that a profile's study has: all that change any of its runs; a first look has few factors."""
     chosen = QUICK if profile.name == NAMES["quick"] else {factor for factor, _ in LEVELS}
     return {level: alter for level, alter in LEVELS.items() if level[0] in chosen and _altered(profile, alter)}
 
 
 def study(profile: Profile) -> dict[str, list[Run]]:
-    """The runs by part: `OWN`, ``factor: level``, `CONSISTS`. Each part has base and 10M for all networks, data sets and seeds
-    that feel the change (`CONSISTS`: also 10Z, the bias control and base with another head); a run may belong to several."""
+    """The runs by part: `OWN`, ``factor: level``, `CONSISTS`. Each part has base and 10M for all networks, data sets
+    and seeds that feel the change (`CONSISTS`: also 10Z, the bias control and base with another head); a run may belong
+    to several."""
     own = list(profiles.grid(profile, cases=("base", CASE)))
     parts = {OWN: own} | {part(*level): _altered(profile, alter) for level, alter in levels(profile).items()}
     return parts | {CONSISTS: [*own, *profiles.grid(profile, cases=("10Z", "biases", OTHER_HEAD))]}
@@ -116,6 +111,7 @@ def grid(profile: Profile) -> tuple[Run, ...]:
 
 
 def around(runs: Iterable[Run]) -> set[Run]:
-    """The runs that a sensitivity study puts beside these into one folder: same case and seed, one setting altered on purpose."""
+    """The runs that a sensitivity study puts beside these into one folder: same case and seed, one setting altered on
+    purpose."""
     own = [run for run in runs if run.scenario == "transfer" and run.case in ("base", CASE)]
     return {alter(run) for run in own for alter in LEVELS.values()}
