@@ -30,7 +30,7 @@ LONG = (
     "test_cluster",
     "test_paper_profile",
     "test_companion_profile",
-    "test_book",
+    "test_site",
     "test_examples",
     "test_playground",
     "test_own",
