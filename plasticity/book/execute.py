@@ -1,6 +1,6 @@
 """Strict, atomic papermill: a notebook under another name exists only if it ran to its end, with the parameters asked for.
 
-python -m plasticity.execute notebooks/20_analysis.ipynb out.ipynb -p profile mini -p repeats 5
+plasticity execute notebooks/20_analysis.ipynb out.ipynb -p profile mini -p repeats 5
 """
 
 import argparse
@@ -8,26 +8,78 @@ import ast
 import glob
 import os
 import platform
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import papermill
 import psutil
+from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
+from papermill.execute import raise_for_execution_errors
 
-from .kernel import Interrupts
-
+GRACE = 10.0  # seconds that a cell gets to leave what it is doing when it is interrupted
 RECORDED = "what is recorded stays: start again to go on"
-REFUSED = (
-    ValueError,
-    NoSuchKernel,
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
+FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+REFUSED = (ValueError, NoSuchKernel, *FILES)
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM while a notebook runs: the first interrupts its cell; a second one, or `GRACE`, kills its kernel."""
+
+    def __init__(self):
+        self.received = self.kernel = None
+        self.running = False  # whether a cell has begun
+        self.timer = threading.Timer(GRACE, lambda: self.send(signal.SIGKILL))
+        self.timer.daemon = True
+        self.former = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as it is for what a script starts with &
+                    self.former[number] = signal.signal(number, self.handle)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self.timer.cancel()
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        if self.received and not isinstance(error, OSError):
+            raise KeyboardInterrupt if self.received == signal.SIGINT else SystemExit(128 + self.received)
+
+    def handle(self, number, frame):
+        """A signal has come. A kernel that has not begun has nothing to leave in order."""
+        self.send(signal.SIGINT if self.running and not self.received else signal.SIGKILL)
+        if not self.received:
+            self.received = number
+            self.timer.start()
+
+    def send(self, number):
+        """Signal the kernel and all that it has started: a session of its own, which a terminal's Ctrl-C does not reach."""
+        if self.kernel and self.kernel.provisioner and self.kernel.provisioner.pgid:
+            with suppress(ProcessLookupError):
+                os.killpg(self.kernel.provisioner.pgid, number)
+
+    def before_cell(self, cell, cell_index):
+        """Let no further cell run after a signal, even if the one that it interrupted took no notice. nbclient calls this."""
+        self.running = True
+        if self.received:
+            self.send(signal.SIGKILL)
+
+    def manager(self) -> type[AsyncKernelManager]:
+        """What starts the kernel, known here from then on. nbclient makes one of it."""
+
+        class Manager(AsyncKernelManager):
+            def __init__(manager, *arguments, **options):
+                super().__init__(*arguments, **options)
+                self.kernel = manager
+
+        return Manager
 
 
 def parameters_of(notebook: str | Path) -> dict:
@@ -41,28 +93,25 @@ def parameters_of(notebook: str | Path) -> dict:
 
 
 def parse(values: dict[str, str], defaults: dict) -> dict:
-    """Text from the command line as values of the defaults' types. Raises ValueError for unknown names and other types."""
-    parsed = {}
-    for name, text in values.items():
-        if name not in defaults:
-            raise ValueError(f"unknown parameter {name!r}; this notebook has: {', '.join(defaults)}")
-        default = defaults[name]
-        try:
-            value = (
-                text
-                if isinstance(default, str)
-                else ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-            )
-        except (ValueError, SyntaxError):
-            value = text
-        if isinstance(default, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(default):
-            raise ValueError(
-                f"parameter {name}={text!r} must be a {type(default).__name__}, as its default {default!r} is"
-            )
-        parsed[name] = value
-    return parsed
+    """Text from the command line as values of the defaults' types. ValueError for unknown names and other types."""
+    if unknown := [name for name in values if name not in defaults]:
+        raise ValueError(f"unknown parameter {unknown[0]!r}; this notebook has: {', '.join(defaults)}")
+    return {name: _typed(name, text, defaults[name]) for name, text in values.items()}
+
+
+def _typed(name: str, text: str, default):
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        wanted = f"a {type(default).__name__}, as its default {default!r} is"
+        raise ValueError(f"parameter {name}={text!r} must be {wanted}")
+    return value
 
 
 def execute(notebook: str | Path, target: str | Path, parameters: dict | None = None, log: bool = True) -> Path:
@@ -72,40 +121,55 @@ def execute(notebook: str | Path, target: str | Path, parameters: dict | None = 
     papermill.PapermillExecutionError for a failing cell (its ``ename`` is DeadKernelError where the kernel died in it),
     OSError where the notebook can't be written; KeyboardInterrupt, or SystemExit for SIGTERM, when the kernel has been stopped.
     """
-    target = Path(target)
-    defaults = parameters_of(notebook)
-    values = parse(
-        {name: value if isinstance(value, str) else repr(value) for name, value in (parameters or {}).items()}, defaults
-    )
+    target, texts = Path(target), {}
+    for name, value in (parameters or {}).items():
+        texts[name] = value if isinstance(value, str) else repr(value)
+    values = parse(texts, parameters_of(notebook))
     target.parent.mkdir(parents=True, exist_ok=True)
     private = _private(target)
     try:
         with Interrupts() as interrupts:
-            book = papermill.execute_notebook(
-                notebook,
-                private,
-                values,
-                engine_name="strict",
-                progress_bar=False,
-                cwd=Path.cwd(),
-                stdout_file=sys.stdout if log else None,
-                stderr_file=sys.stderr if log else None,
-                autosave_cell_every=0,
-                interrupts=interrupts,
-                target=str(target),
-            )
-            if book.metadata.papermill.exception:  # papermill lets sys.exit(0) pass
-                raise RuntimeError("a cell called sys.exit: the cells after it did not run")
+            book = _run(notebook, private, values, log, interrupts)
+        book.metadata.papermill.output_path = str(target)
+        nbformat.write(book, private)
     except OSError:
         private.unlink(missing_ok=True)  # what is in it may be cut off anywhere
         raise
     except BaseException:
         if private.exists():
-            os.replace(private, partial(target))
+            private.replace(partial(target))
         raise
-    os.replace(private, target)
+    private.replace(target)
     partial(target).unlink(missing_ok=True)
     return target
+
+
+def _run(notebook, private: Path, values: dict, log: bool, interrupts: Interrupts):
+    """The notebook as it is after its run. Whatever is raised, ``private`` says how far it came."""
+    kernel = {"kernel_manager_class": interrupts.manager(), "on_cell_execute": interrupts.before_cell}
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if log else {}
+    quiet = {"progress_bar": False, "autosave_cell_every": 0}
+    try:
+        book = papermill.execute_notebook(notebook, private, values, cwd=Path.cwd(), **kernel, **streams, **quiet)
+    except DeadKernelError:
+        interrupts.send(signal.SIGTERM)  # its worker processes, which it can't end any more
+        _note_death(private, bool(interrupts.received))
+        raise
+    if book.metadata.papermill.exception:  # papermill lets sys.exit(0) pass
+        raise RuntimeError("a cell called sys.exit: the cells after it did not run")
+    return book
+
+
+def _note_death(private: Path, stopped: bool):
+    """Write into the notebook which cell its kernel died in. Raises PapermillExecutionError, as for an error in the cell."""
+    book = nbformat.read(private, as_version=4)
+    begun = [cell for cell in book.cells if cell.cell_type == "code" and cell.metadata.papermill.start_time]
+    name, why = "DeadKernelError", "the kernel died while it ran this cell (killed, or out of memory?)"
+    if stopped:
+        name, why = "KeyboardInterrupt", "the kernel was killed, because this cell did not stop at the first interrupt"
+    begun[-1].execution_count = len(begun)  # the kernel did not live to tell
+    begun[-1].outputs.append(nbformat.v4.new_output("error", ename=name, evalue=why, traceback=[f"{name}: {why}"]))
+    raise_for_execution_errors(book, str(private))
 
 
 def partial(target: str | Path) -> Path:
@@ -133,7 +197,7 @@ def _what_failed(error: papermill.PapermillExecutionError) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the kernel died, or the disk is
     full; 130: interrupted (143: by SIGTERM)."""
-    parser = argparse.ArgumentParser(prog="python -m plasticity.execute", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="plasticity execute", description=__doc__.splitlines()[0])
     parser.add_argument("notebook")
     parser.add_argument("target")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -144,10 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     except REFUSED as error:
         line, code = f"error: {error}", 2
     except OSError as error:
-        line, code = (
-            f"error: {options.target} was not written: {error.strerror or error}; {RECORDED} when that is mended",
-            1,
-        )
+        why = f"{options.target} was not written: {error.strerror or error}"
+        line, code = f"error: {why}; {RECORDED} when that is fixed", 1
     except papermill.PapermillExecutionError as error:
         line, code = f"error: {options.notebook}: {_what_failed(error)}; see {partial(options.target)}", 1
     except RuntimeError as error:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from plasticity.book import execute, kernel
+from plasticity.book import execute
 
 SLOW = pytest.mark.slow
 DEFAULTS = {"profile": "mini", "repeats": 0, "lr": 0.1, "flag": True}
@@ -187,7 +187,7 @@ except KeyboardInterrupt:
 
 def start(source, target, *more):
     """The command in a session of its own."""
-    command = [sys.executable, "-m", "plasticity.execute", source, target, *more]
+    command = [sys.executable, "-m", "plasticity.book.execute", source, target, *more]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
@@ -278,7 +278,7 @@ def test_ctrl_c_before_the_first_cell(tmp_path, out, capsys):
 @SLOW
 @pytest.mark.parametrize("way", ["a second Ctrl-C", "the end of the grace"])
 def test_a_cell_that_will_not_stop_is_killed(tmp_path, out, capsys, monkeypatch, way):
-    monkeypatch.setattr(kernel, "GRACE", 1.0 if way == "the end of the grace" else 60.0)
+    monkeypatch.setattr(execute, "GRACE", 1.0 if way == "the end of the grace" else 60.0)
     stubborn = waits(tmp_path, "time.sleep(60)")
     files = ["running", "cleaned"] if way == "a second Ctrl-C" else ["running"]
     started = time.monotonic()
