@@ -8,8 +8,13 @@ DATA ?= data
 # An active virtual or conda environment is used as it is; otherwise .venv is made here.
 ENVIRONMENT := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),.venv)
 PYTHON := $(ENVIRONMENT)/bin/python
+PLASTICITY := $(PYTHON) -m plasticity
 DASK := $(ENVIRONMENT)/bin/dask
-INSTALLED := $(ENVIRONMENT)/.plasticity-installed
+# A stamp for each set of extras of pyproject.toml that has been installed: each target asks for what it needs.
+HAS := $(ENVIRONMENT)/.plasticity-
+SUITE := $(HAS)suite$(if $(filter local,$(ENGINE)),,-cluster)
+TESTS := $(HAS)suite-test
+ALL := $(HAS)suite-cluster-site-examples-test-benchmarks
 export MPLBACKEND = Agg
 export PYTHONWARNINGS = ignore::DeprecationWarning
 
@@ -24,14 +29,16 @@ CHECKS := 40_paper_audit 41_claims $(if $(findstring imagenet,$(PROFILE)),,42_se
 CHECKS := $(CHECKS:%=$(EXECUTED)/%.ipynb)
 OWN := $(EXECUTED)/46_your_own_model.ipynb
 REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
-SOURCES := $(shell find plasticity -name '*.py')
+# What a notebook's numbers and tables can depend on: all rooms but the command line.
+SOURCES := $(filter-out plasticity/cli/%,$(wildcard plasticity/*.py plasticity/*/*.py plasticity/*/*/*.py))
 
-.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor scheduler worker test test-fast lab site benchmark lint reference clean-notebooks
+.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor \
+scheduler worker test test-rest test-all test-fast lab site benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (plasticity/config.py), WORKERS=$(WORKERS), ENGINE=$(ENGINE), RESULTS=$(RESULTS), DATA=$(DATA)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: PROFILE=$(PROFILE) (plasticity/profiles.py), WORKERS=$(WORKERS), ENGINE=$(ENGINE), RESULTS=$(RESULTS), DATA=$(DATA)"
 
 reproduce: $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
@@ -51,11 +58,12 @@ companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all met
 checks: $(CHECKS)  ## The audit of the published numbers, a verdict on each claim, sensitivity, playground, your own model (40 to 46)
 	@echo "done: open $(EXECUTED)/4*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
 
-own: | $(INSTALLED)  ## base against 10M on your own images: make own MODEL=resnet18 IMAGES=folder-with-a-folder-a-class
-	$(EXECUTE_OWN)
+own: | $(SUITE)  ## base against 10M on your own images: make own MODEL=resnet18 IMAGES=folder (with a subfolder for each class)
+	$(PLASTICITY) own $(PROFILE) --results $(RESULTS) --data $(DATA) --workers $(WORKERS) $(if $(MODEL),--model $(MODEL)) \
+	$(if $(IMAGES),--images "$(IMAGES)")
 
-plan: | $(INSTALLED)  ## What a profile costs before anything is spent: make plan PROFILE=paper
-	@$(PYTHON) -m plasticity plan $(PROFILE) --data $(DATA) --results $(RESULTS)
+plan: | $(SUITE)  ## What a profile costs before anything is spent: make plan PROFILE=paper
+	@$(PLASTICITY) plan $(PROFILE) --data $(DATA) --results $(RESULTS)
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
@@ -64,51 +72,56 @@ $(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START)
 $(EXECUTED)/41_claims.ipynb: $(RUNS)
 $(EXECUTED)/42_sensitivity.ipynb $(EXECUTED)/45_playground.ipynb: $(EXECUTED)/00_data_prep.ipynb
 
-define EXECUTE_OWN
-$(PYTHON) -m plasticity.book.execute notebooks/46_your_own_model.ipynb $(OWN) -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) \
--p workers $(WORKERS) $(if $(MODEL),-p model $(MODEL)) $(if $(IMAGES),-p images "$(IMAGES)")
-endef
+GIVEN = -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS)
 
-$(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(INSTALLED)
-	$(EXECUTE_OWN)
+$(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(SUITE)
+	$(PLASTICITY) execute $< $@ $(GIVEN) $(if $(MODEL),-p model $(MODEL)) $(if $(IMAGES),-p images "$(IMAGES)")
 
-$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(INSTALLED)
-	$(PYTHON) -m plasticity.book.execute $< $@ -p profile $(PROFILE) -p results $(RESULTS) -p data $(DATA) -p workers $(WORKERS) -p engine $(ENGINE)
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(SUITE)
+	$(PLASTICITY) execute $< $@ $(GIVEN) -p engine $(ENGINE)
 
-status: | $(INSTALLED)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
-	@$(PYTHON) -m plasticity status $(PROFILE) --results $(RESULTS)
+status: | $(SUITE)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
+	@$(PLASTICITY) status $(PROFILE) --results $(RESULTS)
 
-doctor: | $(INSTALLED)  ## What is installed, which device, data and weights are there, and what to do next
-	@$(PYTHON) -m plasticity doctor $(PROFILE) --results $(RESULTS) --data $(DATA) --engine $(ENGINE)
+doctor: | $(SUITE)  ## The device, the packages, the data and weights, the runs, and what to do next
+	@$(PLASTICITY) doctor $(PROFILE) --results $(RESULTS) --data $(DATA)
 
-scheduler: | $(INSTALLED)  ## A Dask scheduler on port 8786, or at the scheduler file ENGINE=FILE.json
+scheduler: | $(HAS)suite-cluster  ## A Dask scheduler on port 8786, or at the scheduler file ENGINE=FILE.json
 	@while true; do $(DASK) scheduler --no-dashboard $(if $(filter %.json,$(ENGINE)),--port 0 --scheduler-file $(ENGINE),--port 8786); \
 	sleep 2; done
 
-worker: | $(INSTALLED)  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or FILE.json, started again when it ends
+worker: | $(HAS)suite-cluster  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or FILE.json, started again when it ends
 	@while true; do $(DASK) worker $(if $(filter %.json,$(ENGINE)),--scheduler-file) $(ENGINE) --nthreads 1 --memory-limit 0 --no-dashboard \
 	--preload plasticity.running.dask --death-timeout 60 --local-directory $${TMPDIR:-/tmp}; sleep 5; done
 
-test: | $(INSTALLED)  ## All tests, the notebooks included, in three processes
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: | $(INSTALLED)  ## The tests that take under a minute together
-	$(PYTHON) -m pytest -m "not slow"
+test: | $(TESTS)  ## The quick notebooks and the fast tests, in two processes: at most 3 minutes
+	$(PYTEST) -m "not slow"
 
-lab: | $(INSTALLED)  ## JupyterLab in notebooks/
+test-rest: | $(ALL)  ## The tests that `make test` leaves out
+	$(PYTEST) -m slow
+
+test-all: test test-rest  ## All tests
+
+test-fast:
+	@echo "make test-fast is called \`make test\` now; \`make test-all\` runs all tests" >&2; exit 2
+
+lab: | $(SUITE)  ## JupyterLab in notebooks/
 	$(PYTHON) -m jupyterlab notebooks
 
-site: | $(INSTALLED)  ## A static book of the executed notebooks, into results/<profile>/site; nothing is trained
-	@$(PYTHON) -m plasticity.book.site $(PROFILE) --results $(RESULTS)
+site: | $(HAS)suite-site  ## A static site of the executed notebooks, into results/<profile>/site; nothing is trained
+	@$(PLASTICITY) site $(PROFILE) --results $(RESULTS)
 
-benchmark: | $(INSTALLED)  ## Re-initialisation, augmentation, packing, the miniatures' throughput (benchmarks/pipelines.py: by hand)
+benchmark: | $(SUITE)  ## Re-initialisation, augmentation, packing, the miniatures' throughput (the others of benchmarks/: by hand)
 	$(PYTHON) benchmarks/reinit_speed.py
 	$(PYTHON) benchmarks/throughput.py $(DATA)
 	$(PYTHON) benchmarks/augmentation.py
 	$(PYTHON) benchmarks/packing.py
 
-lint: | $(INSTALLED)  ## ruff
+lint: | $(TESTS)  ## ruff: its checks, and its format
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 
 reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into reference/ (mini) or reference/<profile>
 	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures
@@ -127,7 +140,8 @@ checks-reference: $(CHECKS)  ## The same of the checks, into reference/checks
 clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records
 	rm -rf $(EXECUTED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+comma := ,
+$(HAS)%: pyproject.toml constraints.txt
 	@test -x $(PYTHON) || python3 -m venv $(ENVIRONMENT)
-	$(PYTHON) -m pip install -q -c constraints.txt -e ".[notebooks,cluster,site,examples,test]"
+	$(PYTHON) -m pip install -q -c constraints.txt -e ".[$(subst -,$(comma),$*)]"
 	@touch $@

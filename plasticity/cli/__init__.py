@@ -1,2 +1,2 @@
-"""What each command of ``plasticity`` does, one module per command; ``plasticity.__main__`` lists them. May import everything,
-and imports it late, so that ``plasticity status`` answers at once."""
+"""What each command of ``plasticity`` does, one module per command; ``plasticity.__main__`` lists them. May import
+everything, and imports it late, so that ``plasticity status`` answers at once."""

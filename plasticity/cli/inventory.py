@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import data as data_sets
+from ..data import manifest
+from ..datasets import main_paper
 from ..profiles import Profile
 from ..run import SOURCES
 from ..running.engine import Place
@@ -21,23 +22,14 @@ def inventory(profile: Profile, place: Place) -> pd.DataFrame:
 
 
 def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
-    """Groups of equal and of nearly equal images in the profile's real data sets, from their manifests; empty for offline ones.
+    """Groups of equal and nearly equal images in a profile's real data sets, from the manifests; none for offline ones.
 
-    ``equal``, ``near``: groups; ``images``: how many images are in near groups; ``across test``: near groups on both sides.
+    ``equal``, ``near``: groups; ``images``: how many are in near groups; ``across test``: near groups on both sides.
     """
     rows = []
-    for name in [name for name in profile.datasets if name in data_sets.real.VARIANTS]:
-        facts = data_sets.manifest(Path(place.data) / name)
+    for name in [name for name in profile.datasets if name in main_paper.VARIANTS]:
+        facts = manifest(Path(place.data) / name)
         equal, near = facts["duplicates"]["exact"], facts["duplicates"]["near"]
-        rows.append(
-            {
-                "dataset": name,
-                "of": facts["shape"][0],
-                "published": facts["expected"],
-                "equal": equal["number"],
-                "near": near["number"],
-                "images": near["images"],
-                "across test": near["across_test"],
-            }
-        )
+        row = {"dataset": name, "of": facts["shape"][0], "published": facts["expected"], "equal": equal["number"]}
+        rows.append(row | {"near": near["number"], "images": near["images"], "across test": near["across_test"]})
     return pd.DataFrame(rows)

@@ -1,41 +1,35 @@
-"""Pack one of the papers' data sets: ``python -m plasticity.prepare dtd --source FOLDER OR ARCHIVE``."""
+"""Pack one of the papers' data sets, from ``data/raw``, a download, or a folder or archive of its raw files.
 
-import argparse
-import sys
+plasticity prepare dtd --source dtd-r1.0.1.tar.gz
+"""
 
-from .. import data
-from ..datasets import classic
-from ..datasets import main_paper as real
-from ..datasets.prepare import prepare
+from . import options as shared
+
+REFUSED = (ValueError, OSError)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0, or 2 and one line on what is wrong."""
-    parser = argparse.ArgumentParser("python -m plasticity.prepare", description="Pack one of the papers' data sets.")
-    parser.add_argument("name", choices=[*real.VARIANTS, *classic.SETS])
-    parser.add_argument(
-        "--data", default="data", help="folder of the packed sets; raw files are looked for in its raw/"
-    )
+def arguments(parser):
+    parser.add_argument("name", help="of a data set: dtd, brain_tumor, fruit25, cifar10, ...")
+    shared.add(parser, "--data")
     parser.add_argument("--source", help="folder or archive (zip, tar, tar.gz) of the raw files")
     parser.add_argument("--any-count", action="store_true", help="accept fewer images than published")
-    options = parser.parse_args(arguments)
-    try:
-        path = prepare(options.data, options.name, options.source, complete=not options.any_count)
-        facts = data.manifest(path)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+
+
+def main(options) -> None:
+    from ..data import manifest
+    from ..datasets import classic, main_paper
+    from ..datasets.prepare import prepare
+
+    known = [*main_paper.VARIANTS, *classic.SETS]
+    if options.name not in known:
+        raise ValueError(f"unknown data set {options.name!r}; there are: {', '.join(known)}")
+    path = prepare(options.data, options.name, options.source, complete=not options.any_count)
+    facts = manifest(path)
     print(path)
     test = sum(facts["test_counts"].values())
     print(f"{facts['shape'][0]:,} images of {facts['expected']:,} published, {test:,} of them test")
     for kind in ("exact", "near") if "duplicates" in facts else ():
         found = facts["duplicates"][kind]
-        print(
-            f"{kind} duplicates: {found['number']} groups of {found['images']} images (largest {found['largest']}), "
-            f"{found['across_test']} across the test split, {found['across_classes']} across classes"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        groups = f"{found['number']} groups of {found['images']} images (largest {found['largest']})"
+        across = f"{found['across_test']} across the test split, {found['across_classes']} across classes"
+        print(f"{kind} duplicates: {groups}, {across}")

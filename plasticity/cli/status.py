@@ -1,16 +1,16 @@
-"""How a grid stands, read from its folder alone: from another terminal, or another machine that sees the disk.
+"""How far a profile is, read from its folder alone: from another terminal, or another machine that sees the disk.
 
-Standard library only, because importing PyTorch takes longer than checking ten thousand records. The states of a run:
+    plasticity status mini --watch
 
-    done      a whole record; of these, stale: made by other source than this one (valid, and never done again by itself)
+The states of a run:
+    done      a whole record; of these, stale: made by other source (valid, never done again by itself)
     failed    a record of a run that raised by itself
     running   in progress, and the process that owns it lives
-    lost      in progress, but its process is dead: goes on from its last epoch at the next start
+    lost      in progress, but its process is dead: goes on from its last state at the next start
     missing   not begun
-    damaged   a torn or foreign file in its place, which the next start sets aside
+    damaged   a torn or foreign file in its place, which the next start quarantines
 """
 
-import argparse
 import contextlib
 import json
 import math
@@ -20,14 +20,17 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from ..files import atomic
 from ..running.identity import source
 from ..running.record_format import head
+from . import options as shared
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
+# Standard library only, because importing PyTorch takes longer than checking ten thousand records.
 STATES = ("done", "failed", "running", "lost", "missing", "damaged")
 
 
@@ -51,7 +54,7 @@ def files(folder: Path) -> list[os.DirEntry]:
 
 
 def in_progress(results: Path) -> dict[str, tuple[bool, int]]:
-    """{run: (whether its process lives, its last whole epoch)} for the runs that were begun and not recorded yet."""
+    """{run: (whether its process lives, the epoch of its last state)} of the runs begun and not recorded yet."""
     folders = [Path(entry.path) for entry in files(results / "running")]
     return {f"{folder.parent.name}/{folder.name}": (held(folder), epoch(folder)) for folder in folders}
 
@@ -73,26 +76,18 @@ def epoch(folder: Path) -> int:
     return max((int(path.stem.partition("-")[2]) for path in folder.glob("state-*.pt")), default=0)
 
 
-def remember(results: str | Path, profile: str, repeats: int, reading: str, runs) -> None:
-    """Note which runs a profile has, so that ``status`` need not import what works it out."""
-    content = {
-        "source": source(),
-        "profile": profile,
-        "repeats": repeats,
-        "reading": reading,
-        "runs": [str(run) for run in runs],
-    }
-    partial = Path(results) / f".grid.json.{os.getpid()}"
-    with contextlib.suppress(OSError):  # a disk that can only be read: then it takes a few seconds each time
-        partial.write_text(json.dumps(content))
-        partial.replace(Path(results) / "grid.json")
+def remember(results: Path, profile, runs) -> None:
+    """Note which runs a profile has, so that they need not be worked out again, nor PyTorch be imported."""
+    about = {"source": source(), "profile": profile.name, "repeats": profile.repeats, "reading": profile.reading}
+    with contextlib.suppress(OSError), atomic(results / "grid.json") as path:  # a disk that can only be read
+        path.write_text(json.dumps(about | {"runs": [str(run) for run in runs]}))
 
 
 def planned(results: Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True) -> list[str]:
-    """The profile's runs, by name; with ``note``, worked out only once. Raises ValueError for an unknown profile."""
+    """The profile's runs, by name: as asked for last, unless said. Raises ValueError for an unknown profile."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads((results / "grid.json").read_text())
-        if known["source"] == source() and known["profile"] == profile:
+        if (known["source"], known["profile"]) == (source(), profile):
             if repeats in (0, known["repeats"]) and reading in ("", known["reading"]):
                 return known["runs"]
     from ..profiles import get_profile
@@ -100,95 +95,93 @@ def planned(results: Path, profile: str, repeats: int = 0, reading: str = "", no
 
     protocol = get_profile(profile, repeats, reading)
     runs = grid(protocol)
-    if note:
-        remember(results, profile, protocol.repeats, protocol.reading, runs)
+    if note and results.is_dir():
+        remember(results, protocol, runs)
     return [str(run) for run in runs]
 
 
 def table(
-    results: str | Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True
+    results: Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True
 ) -> tuple[list[dict], dict]:
-    """A row for each architecture and data set (counts by state, stale, seconds of work left), and what holds for all.
+    """One row per architecture and data set (counts by state, stale, seconds of work left), and what holds for all.
 
-    The second value: ``running`` {run: epoch}, ``seconds`` (mean of a run), ``left`` (seconds until all is done at the present
-    number of runs at a time, NaN if nothing runs or nothing is known), ``others`` (records of no run of this profile), ``aside``.
+    The second value: ``running`` {run: epoch}, ``seconds`` (mean of a run), ``left`` (seconds until all is done at the
+    present number of runs at a time, NaN if nothing runs or nothing is known), ``sources`` {digest: stale records},
+    ``others`` (records of no run of this profile), ``aside`` (files in quarantine).
     """
-    results, here = Path(results), source()
-    runs = planned(results, profile, repeats, reading, note)
+    here, runs = source(), planned(results, profile, repeats, reading, note)
     known, begun = heads(results), in_progress(results)
-    counts, seconds, running = defaultdict(Counter), defaultdict(list), {}
+    counts, seconds, running, sources = defaultdict(Counter), defaultdict(list), {}, Counter()
     for run in runs:
-        group = (run.partition("/")[0], run.partition("/")[2].partition("-")[0])
-        about = known.get(run, {})
-        if about is None:
+        architecture, _, rest = run.partition("/")
+        group, record = (architecture, rest.partition("-")[0]), known.get(run, {})
+        if record is None:
             state = "damaged"
-        elif about:
-            state = about["status"]
-            counts[group]["stale"] += about.get("source") != here
-            seconds[group].append(about["seconds"])
-        elif run in begun:
-            state = "running" if begun[run][0] else "lost"
-            running |= {run: begun[run][1]} if begun[run][0] else {}
+        elif record:
+            state = record["status"]
+            seconds[group].append(record["seconds"])
+            if record.get("source") != here:
+                counts[group]["stale"] += 1
+                sources[record.get("source")] += 1
         else:
-            state = "missing"
+            alive, last = begun.get(run, (None, 0))
+            state = {True: "running", False: "lost", None: "missing"}[alive]
+            running |= {run: last} if alive else {}
         counts[group][state] += 1
-    durations = [value for values in seconds.values() for value in values]
-    overall = sum(durations) / len(durations) if durations else math.nan
+    overall = mean([value for values in seconds.values() for value in values])
     rows = []
     for group, count in counts.items():
-        mean = sum(seconds[group]) / len(seconds[group]) if seconds[group] else overall
         to_do = count["missing"] + count["lost"] + count["damaged"] + count["running"] / 2
-        rows.append(
-            {"architecture": group[0], "dataset": group[1], "runs": sum(count[state] for state in STATES)}
-            | {state: count[state] for state in (*STATES, "stale")}
-            | {"work": to_do * mean if to_do else 0.0}
-        )
-    left = sum(row["work"] for row in rows) / len(running) if running else math.nan
-    aside = sum(len(names) for _, _, names in os.walk(results / "set-aside"))
-    return rows, {
-        "running": running,
-        "seconds": overall,
-        "left": left,
-        "others": len(known.keys() - set(runs)),
-        "aside": aside,
-    }
+        work = to_do * mean(seconds[group] or [overall]) if to_do else 0.0
+        row = {"architecture": group[0], "dataset": group[1], "runs": sum(count[state] for state in STATES)}
+        rows.append(row | {name: count[name] for name in (*STATES, "stale")} | {"work": work})
+    about = {"running": running, "seconds": overall, "sources": sources, "others": len(known.keys() - set(runs))}
+    about["left"] = sum(row["work"] for row in rows) / len(running) if running else math.nan
+    about["aside"] = sum(len(names) for _, _, names in os.walk(results / "set-aside"))
+    return rows, about
 
 
-def text(results: str | Path, profile: str, repeats: int = 0, reading: str = "") -> str:
+def mean(values: list[float]) -> float:
+    """NaN of nothing."""
+    return sum(values) / len(values) if values else math.nan
+
+
+def text(results: Path, profile: str, repeats: int = 0, reading: str = "") -> str:
     """The table and what holds for all, to be read."""
     rows, about = table(results, profile, repeats, reading)
     names = ("architecture", "dataset", "runs", *STATES, "stale")
     total = {"architecture": "all", "dataset": ""} | {name: sum(row[name] for row in rows) for name in names[2:]}
     lines = [names, *([str(row[name]) for name in names] for row in [*rows, total])]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    said = ["  ".join(f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines]
-    work, at_once = sum(row["work"] for row in rows), len(about["running"])
-    said.append("")  # before what is said in words
-    if not total["done"] + total["failed"] + at_once + total["lost"]:
-        said.append(f"nothing is recorded in {results} yet: make reproduce PROFILE={profile}")
-    elif at_once:
-        an_hour = 3600 * at_once / about["seconds"]
-        said.append(
-            f"{at_once} running" + (f", {an_hour:,.0f} runs an hour, {span(about['left'])} left" if an_hour > 0 else "")
-        )
-        said += [f"  {run}, {last} epochs done" for run, last in list(about["running"].items())[:16]]
-    elif total["done"] + total["failed"] < total["runs"]:
-        said.append(
-            f"nothing is running here; {span(work)} of work for one worker are left: make reproduce PROFILE={profile}"
-        )
+    shown = ["  ".join(f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(line)) for line in lines]
+    return "\n".join([*shown, "", *sentences(results, profile, rows, about, total)])
+
+
+def sentences(results: Path, profile: str, rows: list[dict], about: dict, total: dict):
+    """What the table does not say, or where something can be done about it."""
+    running, recorded = about["running"], total["done"] + total["failed"]
+    make = shared.reproduce(profile, results=results)
+    if running:
+        speed = f", {3600 * len(running) / about['seconds']:,.0f} runs an hour" if about["seconds"] > 0 else ""
+        yield f"{len(running)} running{speed}, {span(about['left'])} left"
+        yield from (f"  {run}, {last} epochs done" for run, last in list(running.items())[:16])
+    elif not recorded + total["lost"]:
+        yield f"nothing is recorded in {results} yet: {make}"
+    elif recorded < total["runs"]:
+        work = span(sum(row["work"] for row in rows))
+        yield f"nothing is running here; {work} of work for one worker are left: {make}"
     else:
-        said.append("all runs are recorded")
+        yield "all runs are recorded"
     if total["stale"]:
-        said.append(
-            f"{total['stale']} records were made by other source than this ({source()}): valid, but not this code's"
-        )
+        others = ", ".join(str(digest) for digest, _ in about["sources"].most_common(3))
+        yield f"{total['stale']} records are stale: made by other source ({others}) than that of now ({source()})."
+        yield "  They count as before; to make them anew, reproduce into another results folder."
     if total["failed"]:
-        said.append(f"to try the failed runs again: python -m plasticity run {profile} --retry-failed")
+        yield f"to try the failed runs again: plasticity run {profile} --retry-failed"
     if about["others"]:
-        said.append(f"{about['others']} records belong to no run of this profile as it is now; they are left alone")
+        yield f"{about['others']} records belong to no run of this profile as it is now; they are left alone"
     if about["aside"]:
-        said.append(f"{about['aside']} files were set aside: {Path(results) / 'set-aside'}")
-    return "\n".join(said)
+        yield f"{about['aside']} files are in quarantine: {results / 'set-aside'}"
 
 
 def span(seconds: float) -> str:
@@ -200,30 +193,18 @@ def span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line: exit 0, or 2 for an unknown profile."""
-    parser = argparse.ArgumentParser(
-        prog="python -m plasticity status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("profile", nargs="?", default="mini")
-    parser.add_argument("--results", default="", help="results/<profile> unless said")
-    parser.add_argument("--repeats", type=int, default=0, help="seeds of each case; 0 for the profile's own")
-    parser.add_argument("--reading", default="", help='"code" or "text"; the profile\'s own unless said')
-    parser.add_argument(
-        "--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help="refresh every 5 seconds, or SECONDS"
-    )
-    options = parser.parse_args(arguments)
-    results = options.results or f"results/{options.profile}"
-    try:
+def arguments(parser):
+    shared.add(parser, "profile", "--results", "--repeats", "--reading")
+    every = "refresh every 5 seconds, or SECONDS"
+    parser.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="SECONDS", help=every)
+
+
+def main(options) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
         while True:
-            said = text(results, options.profile, options.repeats, options.reading)
+            said = text(shared.results_of(options), options.profile, options.repeats, options.reading)
             clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
             print(f"{clear}{said}", flush=True)
             if options.watch is None:
-                return 0
+                return
             time.sleep(max(0.2, options.watch))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0

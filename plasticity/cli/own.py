@@ -1,0 +1,24 @@
+"""Base against 10M with your own network on your own images: executes notebook 46.
+
+plasticity own --model resnet18 --images photos
+"""
+
+from . import options as shared
+from .reproduce import NOTEBOOKS, execute, in_checkout
+
+
+def arguments(parser):
+    shared.add(parser, "profile", "--results", "--data", "--workers")
+    parser.add_argument("--model", help="a name of timm's, or of this project's; the notebook's own unless said")
+    parser.add_argument(
+        "--images", help="a folder with a subfolder of images for each class; example images unless said"
+    )
+
+
+def main(options) -> int:
+    in_checkout()
+    results = shared.results_of(options)
+    given = {"profile": options.profile, "results": results, "data": options.data, "workers": options.workers}
+    given |= {name: getattr(options, name) for name in ("model", "images") if getattr(options, name)}
+    notebook = NOTEBOOKS / "46_your_own_model.ipynb"
+    return execute(notebook, results / "notebooks" / notebook.name, given)

