@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def world(tmp_path):
-    """A data folder with the tiny set packed as "photos", and a weights file ``<architecture>.pt`` of each miniature."""
+    """A data folder with the tiny set packed as "photos", and a weights file ``<architecture>.pt`` per miniature."""
     folder = tmp_path / "data"
     pack(folder, "photos", tiny_arrays())
     for name in ("mini_simplenet", "mini_resnet", "mini_vit"):

@@ -18,7 +18,7 @@ from plasticity.datasets.main_paper import DTD_CLASSES, FRUITS_100
 
 @contextmanager
 def largest_file(size: int):
-    """No file of this process may grow beyond ``size`` bytes meanwhile: writing more fails as it does on a full disk."""
+    """No file of this process may grow beyond ``size`` bytes meanwhile: writing more fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -28,7 +28,7 @@ def largest_file(size: int):
 
 
 def picture(rng: np.random.Generator, label: int, n_classes: int, pixels: int = 24) -> np.ndarray:
-    """An image of a class, uint8 [pixels, pixels, 3]: hue and direction of stripes are the class's, blobs are its own."""
+    """An image of a class, uint8 [pixels, pixels, 3]: hue and direction of stripes are the class's, blobs its own."""
     turn, (y, x) = label / n_classes, np.mgrid[:pixels, :pixels] / pixels
     hue = 110 + 70 * np.cos(2 * np.pi * (turn + np.array([0, 1 / 3, 2 / 3])))
     angle = np.pi * (label * 7 % n_classes) / n_classes
@@ -50,7 +50,7 @@ def write(image: np.ndarray, path: Path, mode: str = "RGB") -> None:
 
 
 def dtd(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Path:
-    """``folder/dtd``: images with gaps in their numbers, ten partitions in thirds, and the hidden file of the original."""
+    """``folder/dtd``: images with gaps in their numbers, ten partitions in thirds, the hidden file of the original."""
     root, rng = Path(folder) / "dtd", np.random.default_rng(seed)
     names = []
     for label, name in enumerate(DTD_CLASSES):
@@ -68,7 +68,7 @@ def dtd(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Pa
 
 
 def brain_tumor(folder: Path, per_class: int = 5, none: str = "notumor", pixels: int = 24, seed: int = 0) -> Path:
-    """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without a tumour, in all sorts of modes."""
+    """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without tumours, in all sorts of modes."""
     root, rng = Path(folder) / "brain-tumor-mri-dataset", np.random.default_rng(seed)
     kinds = (
         ("L", "jpg"),
@@ -88,7 +88,7 @@ def brain_tumor(folder: Path, per_class: int = 5, none: str = "notumor", pixels:
 
 
 def fruits100(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Path:
-    """``folder/fruits-100``: train and val of named classes (a fifth is val), and test, whose numbered folders hold decoys."""
+    """``folder/fruits-100``: train and val (a fifth) of named classes, and test, whose numbered folders are decoys."""
     root, rng = Path(folder) / "fruits-100", np.random.default_rng(seed)
     for label, name in enumerate(FRUITS_100):
         val = max(1, per_class // 5)

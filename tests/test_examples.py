@@ -1,4 +1,4 @@
-"""The three scripts for other people's loops really run, and their callbacks reset once: not for validation, not on resuming."""
+"""The scripts for other people's loops really run, and their callbacks reset once: not for validation or on resuming."""
 
 import copy
 import importlib.util
@@ -40,7 +40,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A small timm network with seven classes as pretrained weights in a folder, which timm loads like one of the hub."""
+    """A small timm network with seven classes as pretrained weights in a folder, which timm loads as from the hub."""
     import timm
     from safetensors.torch import save_file
 

@@ -25,9 +25,7 @@ NOT_IMPORTED = {
     "myst-nb": "named in docs/conf.py",
     "pytest-xdist": "pytest -n",
     "ruff": "make lint",
-    "scikit-learn": "its photographs are read",
     "setuptools": "builds the wheel that is tested",
-    "sphinx": "started as a command",
     "sphinx-book-theme": "named in docs/conf.py",
 }
 WHERE = {  # what the files of a folder may import, besides what is always needed and the suite

@@ -4,7 +4,6 @@ Sphinx makes it. The pages keep their places in the repository, so the links tha
 ``docs/conf.py`` says the rest.
 """
 
-import argparse
 import os
 import re
 import shlex
@@ -295,22 +294,3 @@ def sphinx(folder: Path, title: str) -> None:
         raise RuntimeError(
             "Sphinx does not accept the pages:\n" + done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line. Exit 0: done; 2: a wrong argument or notebook; 1: the site could not be built or written."""
-    parser = argparse.ArgumentParser(prog="plasticity site", description=__doc__.splitlines()[0])
-    parser.add_argument("profile")
-    parser.add_argument("--results", default="", help="results/<profile> unless said")
-    parser.add_argument("--out", default="", help="<results>/site unless said")
-    options = parser.parse_args(arguments)
-    try:
-        print(f"wrote {build(options.profile, options.results or f'results/{options.profile}', options.out or None)}")
-        return 0
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError | FileNotFoundError | FileExistsError) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

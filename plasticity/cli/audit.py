@@ -1,11 +1,10 @@
 """Which numbers of runs, and of test items, fit a table of published means and standard deviations.
 
+Example:
     plasticity audit table.csv --runs 2 12 --sizes 50 4000
 
 The table is a csv file with the columns group, name, accuracy, accuracy_std, epochs, epochs_std; digits as printed.
 """
-
-from pathlib import Path
 
 REFUSED = (ValueError, OSError)
 
@@ -21,18 +20,7 @@ def arguments(parser):
 
 
 def main(options) -> None:
-    from ..studies.audit.rows import audit_rows, by_group, candidates, listed, pairs, runs_by_epochs
+    from ..studies.audit.rows import report
 
     tried, sizes = (range(low, high + 1) for low, high in (options.runs, options.sizes))
-    assumed = {"tried": tried, "missing": options.missing, "whole": options.whole}
-    for group, members in by_group(audit_rows(Path(options.table))).items():
-        found = candidates(members, sizes, **assumed)
-        print(f"{group or 'all rows'}: test items that fit all {len(members)} rows: {listed(found, 12)}")
-        for line in members:
-            shown = (
-                [f"{n}" if m == n else f"{n} (accuracies {m})" for m, n in pairs(line, found[0], **assumed)]
-                if found
-                else []
-            )
-            also = f"; with {found[0]} test items: {', '.join(shown)}" if found else ""
-            print(f"  {line.name}: runs by epochs: {listed(runs_by_epochs(line, tried))}{also}")
+    print("\n".join(report(options.table, tried, sizes, options.missing, options.whole)))

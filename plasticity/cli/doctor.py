@@ -1,5 +1,6 @@
 """Why does it not work, and what next? Only looks: it makes, trains and downloads nothing.
 
+Example:
     plasticity doctor mini
 
 Exit 0 if all is well enough to run, 1 if not.

@@ -1,5 +1,6 @@
 """Strict, atomic papermill: the executed notebook exists only if it ran to its end, with the parameters asked for.
 
+Example:
     plasticity execute notebooks/20_analysis.ipynb out.ipynb -p profile mini -p repeats 5
 
 Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the kernel died, or the disk is full;

@@ -1,6 +1,7 @@
 """Base against 10M with your own network on your own images: executes notebook 46.
 
-plasticity own --model resnet18 --images photos
+Example:
+    plasticity own --model resnet18 --images photos
 """
 
 from . import options as shared

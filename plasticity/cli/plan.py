@@ -1,7 +1,8 @@
 """What a profile costs, before anything is spent: image passes, memory, hours on a GPU, room on the disk.
 
-plasticity plan paper
-plasticity plan mini --measure --device cpu
+Example:
+    plasticity plan paper
+    plasticity plan mini --measure --device cpu
 """
 
 from . import options as shared

@@ -1,6 +1,7 @@
 """Pack one of the papers' data sets, from ``data/raw``, a download, or a folder or archive of its raw files.
 
-plasticity prepare dtd --source dtd-r1.0.1.tar.gz
+Example:
+    plasticity prepare dtd --source dtd-r1.0.1.tar.gz
 """
 
 from . import options as shared

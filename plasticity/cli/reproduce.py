@@ -1,7 +1,8 @@
 """Execute a profile's notebooks that are out of date, which does the runs: what ``make reproduce`` does, without make.
 
-plasticity reproduce quick
-plasticity reproduce mini --checks
+Example:
+    plasticity reproduce quick
+    plasticity reproduce mini --checks
 """
 
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Do a profile's runs that are not recorded yet, all or a part of them, without the notebooks.
 
+Example:
     plasticity run mini --architectures vit --cases base 10M --workers 4
 
 Exit 0 when all is recorded, 1 if some could not be done, 130 if interrupted; start again to go on.

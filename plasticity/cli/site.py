@@ -1,6 +1,7 @@
 """A static site of a profile's executed notebooks, README and the reference pages; nothing is trained or fetched.
 
-plasticity site mini --out public
+Example:
+    plasticity site mini --out public
 """
 
 from pathlib import Path
@@ -19,4 +20,4 @@ def main(options) -> None:
     from ..book.site import build
 
     results = shared.results_of(options)
-    print(f"wrote {build(results / 'notebooks', Path(options.out or results / 'site'), options.profile)}")
+    print(f"wrote {build(options.profile, results, options.out and Path(options.out))}")

@@ -1,5 +1,6 @@
 """How far a profile is, read from its folder alone: from another terminal, or another machine that sees the disk.
 
+Example:
     plasticity status mini --watch
 
 The states of a run:

@@ -1,6 +1,6 @@
 """MNIST, CIFAR-10, CIFAR-100 and Tiny ImageNet, the companion papers' sets: from the files that are published to arrays.
 
-    python -m plasticity.prepare cifar10 --data data [--source FOLDER OR ARCHIVE] [--any-count]
+    plasticity prepare cifar10 --data data [--source FOLDER OR ARCHIVE] [--any-count]
 
 The official test parts are the test items, of Tiny ImageNet its validation images (its own test part has no labels). Images
 keep their 28, 32 or 64 pixels. Nothing is unpacked to the disk. CIFAR's batches are pickles, which may run any code when they

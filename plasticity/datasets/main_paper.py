@@ -1,6 +1,6 @@
 """The paper's three data sets: their layouts, published counts, labels and test splits; from raw files to arrays.
 
-    python -m plasticity.prepare dtd --data data [--source FOLDER OR ARCHIVE] [--any-count]
+    plasticity prepare dtd --data data [--source FOLDER OR ARCHIVE] [--any-count]
 
 DTD (Cimpoi et al. 2014), Brain Tumor (Kaggle, four classes) and Fruit25, 25 classes of Kaggle's Fruits-100. None of them
 comes with the paper's own test split, so each has variants: a stratified fifth (the paper's "96 training samples per

@@ -1,4 +1,4 @@
-"""The one command line: each command has a help with an example, wrong arguments are one line, old names say the new."""
+"""The one command line: each command shows an example, wrong arguments are one line, old names say the new."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ def test_every_command_has_a_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
     said = capsys.readouterr().out
-    assert done.value.code == 0 and f"\n    plasticity {command} " in said and "%(" not in said
+    assert done.value.code == 0 and f"Example:\n    plasticity {command} " in said and "%(" not in said
 
 
 def test_all_commands_are_listed(capsys):

@@ -1,4 +1,4 @@
-"""What a profile costs: counted work against figures that others state, and exact sums where they can be done by hand."""
+"""What a profile costs: counted work against figures that others state, exact sums where they can be done by hand."""
 
 from dataclasses import replace
 

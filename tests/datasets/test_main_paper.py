@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from plasticity import data
+from plasticity.__main__ import main
 from plasticity.datasets import decode, prepare
 from plasticity.datasets import main_paper as real
 from plasticity.files import file_sha256
@@ -317,10 +318,10 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, small):
 
 def test_command_line(made, tmp_path, capsys):
     arguments = ["dtd", "--data", str(tmp_path), "--source", str(made["dtd"])]
-    assert prepare.main(arguments) == 2
+    assert main(["prepare", *arguments]) == 2
     refused = capsys.readouterr()
     assert refused.out == "" and refused.err.count("\n") == 1 and "not the whole of DTD" in refused.err
-    assert prepare.main([*arguments, "--any-count"]) == 0
+    assert main(["prepare", *arguments, "--any-count"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [str(tmp_path / "dtd"), "235 images of 5,640 published, 47 of them test"]
     assert lines[2].startswith("exact duplicates: 0 groups of 0 images (largest 0), 0 across the test split")
@@ -328,7 +329,7 @@ def test_command_line(made, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_command_line_as_users_call_it(made, tmp_path):
-    command = [sys.executable, "-m", "plasticity.prepare", "dtd", "--data", str(tmp_path), "--source", str(made["dtd"])]
+    command = [sys.executable, "-m", "plasticity", "prepare", "dtd", "--data", str(tmp_path), "--source", str(made["dtd"])]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "not the whole of DTD" in result.stderr
 

@@ -1,4 +1,4 @@
-"""The companion papers' networks at full size on their data in true layouts, a phase of one epoch: from archives to records.
+"""The companions' networks at full size on their data in true layouts, a phase of one epoch: from archives to records.
 
 The whole of it is ``make companions PROFILE=rehearsal``; here one run of five networks, so that the suite stays short.
 """

@@ -1,7 +1,7 @@
 """A network with real ImageNet weights goes through the same notebooks as the miniatures: profile imagenet_quick."""
 
 import pytest
-from test_notebooks import run_notebook
+from helpers import run_notebook
 
 from plasticity.analysis import frames
 from plasticity.profiles import get_profile, grid

@@ -1,21 +1,20 @@
 """The notebooks keep their conventions, and really run: each through ``execute`` with profile quick."""
 
 import ast
-import os
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from helpers import ROOT, run_notebook
 
-from plasticity import __main__ as command
+from plasticity.__main__ import main
 from plasticity.analysis import frames
 from plasticity.book import execute
+from plasticity.cli import reproduce
 from plasticity.profiles import get_profile, grid
 from plasticity.running import records
 from plasticity.running.engine import Place, recorded
@@ -25,7 +24,6 @@ from plasticity.studies.companions import runs as studies
 from plasticity.studies.main_paper import claims
 from plasticity.studies.sensitivity import runs as sensitivity
 
-ROOT = Path(__file__).resolve().parents[2]
 PATHS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 NETWORKS = ["10_simplenet", "11_resnet50", "12_vit_b16", "13_efficientnet_lite0"]
 PAPERS = ["00_data_prep", *NETWORKS[:3], "20_analysis", "30_figures"]
@@ -51,7 +49,7 @@ def code(name):
 
 def test_all_of_them_are_here():
     assert list(PATHS) == sorted([*PAPERS, *NETWORKS[3:], *CHECKS, *COMPANIONS])
-    assert command.COMPANIONS == COMPANIONS and command.CHECKS == CHECKS
+    assert reproduce.COMPANIONS == COMPANIONS and reproduce.CHECKS == CHECKS
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -109,26 +107,9 @@ def test_the_networks_notebooks_differ_in_prose_and_in_one_cell_alone():
     assert len({next(cell.source for cell in code(name) if cell.id == "network") for name in NETWORKS}) == 4
 
 
-def run_notebook(name, folder, target=None, profile="quick"):
-    """One notebook of a first-look profile, by the command that make uses, in a process of its own."""
-    target, workers = target or folder / "notebooks" / f"{name}.ipynb", 2 if name.startswith("00") else 1
-    command = [sys.executable, "-m", "plasticity.execute", f"notebooks/{name}.ipynb", str(target)]
-    for parameter in (
-        ("profile", profile),
-        ("results", folder),
-        ("data", folder / "data"),
-        ("device", "cpu"),
-        ("workers", workers),
-    ):
-        command += ["-p", *map(str, parameter)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
-
-
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """Profile quick in a folder of its own; notebooks that do not need each other run side by side, as with make -j2."""
+    """Profile quick in a folder of its own; notebooks that do not need each other run side by side, as by make -j2."""
     folder = tmp_path_factory.mktemp("quick")
     with ThreadPoolExecutor(2) as pool:
         for names in (PAPERS[:1], PAPERS[1:4], PAPERS[4:]):
@@ -136,7 +117,6 @@ def executed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_quick_makes_every_table_and_figure(executed):
     tables = {path.name for path in (executed / "tables").iterdir()}
     assert {f"table{n}.{ending}" for n in range(1, 7) for ending in ("csv", "md", "tex")} <= tables
@@ -147,7 +127,6 @@ def test_quick_makes_every_table_and_figure(executed):
     assert records.missing(runs, executed / "runs") == [] and len(runs) == 36
 
 
-@pytest.mark.slow
 def test_executed_notebooks_show_their_figures_as_pictures(executed):
     pictures = {name: (executed / "notebooks" / f"{name}.ipynb").read_text().count('"image/png"') for name in PAPERS}
     assert pictures == {
@@ -160,7 +139,6 @@ def test_executed_notebooks_show_their_figures_as_pictures(executed):
     }
 
 
-@pytest.mark.slow
 def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir()]
     before = {path: path.read_bytes() for path in files}
@@ -168,9 +146,8 @@ def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     assert {path for path in files if path.read_bytes() != before[path]} == set()
 
 
-@pytest.mark.slow
 def test_the_command_line_knows_the_same_notebooks_in_the_same_order(executed, capsys):
-    assert command.main(["reproduce", "quick", "--results", str(executed), "--data", str(executed / "data")]) == 0
+    assert main(["reproduce", "quick", "--results", str(executed), "--data", str(executed / "data")]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == [f"{executed}/notebooks/{name}.ipynb is up to date" for name in PAPERS]
     dry = ["make", "-n", "reproduce", "PROFILE=quick", "RESULTS=nowhere"]
@@ -178,7 +155,6 @@ def test_the_command_line_knows_the_same_notebooks_in_the_same_order(executed, c
     assert re.findall(r"execute notebooks/(\w+)\.ipynb", text) == PAPERS
 
 
-@pytest.mark.slow
 def test_tables_tell_what_the_records_say(executed):
     frame = frames.frame(records.load_runs(grid(get_profile("quick")), executed / "runs"))
     base = frame[
@@ -248,9 +224,7 @@ def test_the_checks_make_every_table_and_figure(checks):
 
 @pytest.mark.slow
 def test_make_and_the_command_line_agree_about_the_checks(checks, capsys):
-    assert (
-        command.main(["reproduce", "quick", "--checks", "--results", str(checks), "--data", str(checks / "data")]) == 0
-    )
+    assert main(["reproduce", "quick", "--checks", "--results", str(checks), "--data", str(checks / "data")]) == 0
     said = [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()]
     assert said == [f"{name}.ipynb is up to date" for name in [*PAPERS[:4], *CHECKS]]
     dry = ["make", "-n", "checks", "PROFILE=quick", "RESULTS=nowhere"]
@@ -267,7 +241,7 @@ def test_claims_name_the_command_that_makes_what_is_missing(tmp_path):
 @pytest.mark.slow
 def test_make_and_the_command_line_agree_about_the_companions(companions, capsys):
     options = ["--companions", "--results", str(companions), "--data", str(companions / "data")]
-    assert command.main(["reproduce", "quick", *options]) == 0
+    assert main(["reproduce", "quick", *options]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{companions}/notebooks/{name}.ipynb is up to date" for name in COMPANIONS
     ]
