@@ -153,10 +153,11 @@ def main(options) -> int:
     """Print every check; the last line says what comes next. Raises ValueError for an unknown profile."""
     checks = {"Device": [device], "Packages": [packages]}
     try:
-        profile = import_module("..profiles", __package__).get_profile(options.profile)
-        checks |= {"Data and weights": [inputs, profile], "Runs": [runs]}
-    except ImportError as error:
+        profiles = import_module("..profiles", __package__)
+    except Exception as error:
         checks["This project cannot be imported"] = [lambda options, why: [(NO, why)], brief(error)]
+    else:
+        checks |= {"Data and weights": [inputs, profiles.get_profile(options.profile)], "Runs": [runs]}
     found = {NO: [], NOTE: [], OK: []}  # what there is to do
     for title, (check, *given) in checks.items():
         print(title)
