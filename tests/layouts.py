@@ -68,7 +68,7 @@ def dtd(folder: Path, per_class: int = 5, pixels: int = 24, seed: int = 0) -> Pa
 
 
 def brain_tumor(folder: Path, per_class: int = 5, none: str = "notumor", pixels: int = 24, seed: int = 0) -> Path:
-    """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without tumours, in all sorts of modes."""
+    """``folder/brain-tumor-mri-dataset``: four flat folders, ``none`` the one without tumours, in all modes."""
     root, rng = Path(folder) / "brain-tumor-mri-dataset", np.random.default_rng(seed)
     kinds = (
         ("L", "jpg"),

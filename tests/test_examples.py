@@ -1,4 +1,4 @@
-"""The scripts for other people's loops really run, and their callbacks reset once: not for validation or on resuming."""
+"""The scripts for others' loops really run, and their callbacks reset once: not for validation, not on resuming."""
 
 import copy
 import importlib.util
