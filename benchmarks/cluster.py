@@ -1,16 +1,19 @@
-"""A Dask cluster on this machine under attack: workers killed, one that joins late, the scheduler killed and started again.
+"""A Dask cluster on this machine under attack: workers killed, one that joins late, the scheduler killed and started
+anew.
 
     python benchmarks/cluster.py --truth results/mini
 
-60 runs of the mini grid (one network, four cases, three data sets, five seeds) go to a scheduler and two workers, each under a
-supervisor that starts it again when it ends, as Slurm or systemd would. Ten times a worker is killed by SIGKILL; after the third
-kill one more worker joins; after the fifth the scheduler is killed and comes back two seconds later. Every record must then equal
-that of the undisturbed grid. With ``--apart`` the workers can't see the results folder (a mount namespace hides it, which takes
-root): records come back through the client. ``--overhead`` measures milliseconds a job of jobs that do nothing.
+60 runs of the mini grid (one network, four cases, three data sets, five seeds) go to a scheduler and two workers, each
+under a supervisor that starts it again when it ends, as Slurm or systemd would. Ten times a worker is killed by
+SIGKILL; after the third kill one more worker joins; after the fifth the scheduler is killed and comes back two seconds
+later. Every record must then equal that of the undisturbed grid. With ``--apart`` the workers can't see the results
+folder (a mount namespace hides it, which takes root): records come back through the client. ``--overhead`` measures
+milliseconds per job of jobs that do nothing.
 """
 
 import argparse
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -85,16 +88,8 @@ def scheduler(port, log):
 
 def worker(port, folder, log, hidden=None):
     """A worker under a nanny; ``hidden``: a folder that it must not see."""
-    command = [
-        DASK,
-        "worker",
-        f"tcp://127.0.0.1:{port}",
-        "--nthreads",
-        "1",
-        "--no-dashboard",
-        "--local-directory",
-        str(folder),
-    ]
+    options = ["--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]
+    command = [DASK, "worker", f"tcp://127.0.0.1:{port}", *options]
     if hidden:
         command = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh", *command]
     return Supervised(command, log)
@@ -107,25 +102,10 @@ def attack(options, folder, log) -> int:
     results.mkdir(parents=True)
     boss = scheduler(port, log)
     workers = [worker(port, folder, log, hidden) for _ in range(2)]
-    grid = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "plasticity",
-            "run",
-            PROFILE,
-            "--results",
-            options.results,
-            "--data",
-            options.data,
-            "--engine",
-            f"tcp://127.0.0.1:{port}",
-            "--architectures",
-            ARCHITECTURE,
-            "--cases",
-            *CASES,
-        ]
-    )
+    command = f"run {PROFILE} --results {options.results} --data {options.data} --engine tcp://127.0.0.1:{port}"
+    part = ["--architectures", ARCHITECTURE, "--cases", *CASES]
+    often = os.environ | {"PLASTICITY_CHECKPOINT_SECONDS": "0"}  # a miniature's run ends before a state is due
+    grid = subprocess.Popen([sys.executable, "-m", "plasticity", *command.split(), *part], env=often)
     kills = 0
     try:
         while grid.poll() is None:
@@ -143,35 +123,30 @@ def attack(options, folder, log) -> int:
         for supervised in [*workers, boss]:
             supervised.stop()
         grid.kill()
-    print(
-        f"{kills} kills of workers, a third worker from kill 3 on, the scheduler killed after kill 5; exit code {grid.returncode}"
-    )
+    scenes = "a third worker from kill 3 on, the scheduler killed after kill 5"
+    print(f"{kills} kills of workers, {scenes}; exit code {grid.returncode}")
     return grid.returncode
 
 
 def check(options) -> list[str]:
     """What is wrong with the records, a line for each fault."""
     runs = profiles.grid(get_profile(PROFILE), [ARCHITECTURE], CASES)
-    faults = []
+    faults, resumed = [], 0
     for run in runs:
         mine, truth = (records.load_run(run, Path(folder) / "runs") for folder in (options.results, options.truth))
-        equal = mine and all(
-            mine[what] == truth[what] for what in ("status", "metrics", "history", "histogram", "resets", "inputs")
-        )
-        faults += [] if equal else [f"{run} {'differs' if mine else 'has no record'}"]
-    resumed = sum(len((records.load_run(run, Path(options.results) / "runs") or {}).get("resumed", [])) for run in runs)
-    print(
-        f"{len(runs) - len(faults)} of {len(runs)} records equal those of the undisturbed grid; taken up again {resumed} times"
-    )
+        names = ("status", "metrics", "history", "histogram", "resets", "inputs")
+        if not mine or any(mine[name] != truth[name] for name in names):
+            faults.append(f"{run} {'differs' if mine else 'has no record'}")
+        resumed += len(mine["resumed"]) if mine else 0
+    equal = f"{len(runs) - len(faults)} of {len(runs)} records equal those of the undisturbed grid"
+    print(f"{equal}; taken up again {resumed} times")
     return faults
 
 
 def overhead(options, folder, log):
-    """Milliseconds a job, of jobs that do nothing, on two workers."""
+    """Milliseconds per job, of jobs that do nothing, on two workers."""
     from plasticity.running.dask import Cluster
     from plasticity.running.workers import carry_out
-
-    pass
 
     port = free_port()
     boss = scheduler(port, log)
@@ -181,7 +156,7 @@ def overhead(options, folder, log):
             for number in range(4):
                 jobs, started = {f"{number}-{job}": (job, 7) for job in range(500)}, time.perf_counter()
                 assert len(dict(carry_out(divmod, jobs, pool))) == 500
-                print(f"round {number}: {(time.perf_counter() - started) / 500 * 1000:.1f} ms a job")
+                print(f"round {number}: {(time.perf_counter() - started) / 500 * 1000:.1f} ms per job")
     finally:
         for supervised in [*workers, boss]:
             supervised.stop()

@@ -1,9 +1,9 @@
-"""What running many costs beside the training: per run, per epoch, per record, in memory, and what a second worker brings.
+"""What running many costs beside the training: per run, epoch and record, in memory, and what a second worker brings.
 
     python benchmarks/grid.py [overhead checkpoint scaling records memory] [--data data] [--rounds 3]
 
-overhead    milliseconds a run: the engine's whole way (lock, record with fsync, pipe) around a training that takes no time
-checkpoint  the share of a miniature's run that writing its state after each epoch takes
+overhead    milliseconds per run: the engine's whole way (lock, record with fsync, pipe) around a training of no time
+checkpoint  the share of a miniature's run that writing its state after each epoch would take
 scaling     the same part of the mini grid by one worker and by two, in turns, from empty results
 records     status (the whole command) and frame at 10,000 records of a real run's size
 memory      the parent's memory over 10,000 runs that take no time
@@ -50,7 +50,8 @@ def seconds(function, *arguments) -> float:
 
 def said(values, digits=2) -> str:
     """Median, range and n."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f}, n = {len(values)})"
+    median, low, high = (f"{f(values):.{digits}f}" for f in (statistics.median, min, max))
+    return f"{median} ({low} to {high}, n = {len(values)})"
 
 
 def one_fitted(data: str) -> SimpleNamespace:
@@ -78,20 +79,20 @@ def overhead(options, folder):
                     progress.step(run, outcome.line, outcome.seconds, pool.at_once)
                     done.append(time.perf_counter())
             values.append(1000 * (done[-1] - done[19]) / 400)  # the first ones see the workers start
-        print(f"overhead, {name}: {said(values)} ms a run")
+        print(f"overhead, {name}: {said(values)} ms per run")
 
 
 def checkpoint(options, folder):
     for name in PROFILE.architectures:
         run, shares = replace(next(run for run in MINI if run.architecture == name), max_epochs=12, patience=0), []
         for number in range(options.rounds * 3):
-            with Checkpoint(folder / f"{name}-{number}") as state:
+            with Checkpoint(folder / f"{name}-{number}", every=0) as state:
                 save, spent = state.save, []
                 state.save = lambda *arguments, save=save, spent=spent: spent.append(seconds(save, *arguments))
                 took = seconds(lambda run=run, state=state: train.fit(run, options.data, "cpu", checkpoint=state))
-                size = (state.folder / "state-0").stat().st_size
+                size = (state.folder / "state-12.pt").stat().st_size
             shares.append(100 * sum(spent) / took)
-        print(f"checkpoint, {name}: {said(shares)} % of a run of 12 epochs; {size / 1e6:.1f} MB a state")
+        print(f"checkpoint, {name}: {said(shares)} % of a run of 12 epochs; {size / 1e6:.1f} MB per state")
 
 
 def scaling(options, folder):

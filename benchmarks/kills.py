@@ -2,12 +2,14 @@
 
     python benchmarks/kills.py --profile mini --kills 200 --truth results/mini
 
-Each round starts ``python -m plasticity run`` in a process group of its own, waits a random time and kills with SIGKILL: a worker
-(the grid goes on), the parent (the workers have to end by themselves), or the whole group. After the last kill the grid is let
-finish. Before each kill every record is noted, and the newest epoch on disk of the runs it will hit; afterwards:
+Each round starts ``plasticity run`` in a process group of its own, waits a random time and kills with SIGKILL: a worker
+(the grid goes on), the parent (the workers have to end by themselves), or the whole group. After the last kill the grid
+is let finish. States are written after each epoch. Before each kill every record is noted, and the newest epoch on disk
+of the runs it will hit; afterwards:
 
 * each record's metrics, history, histogram and resets are those of the undisturbed grid, number by number;
-* each time a run was taken up again, it was at the newest epoch that was on disk at the kill, so that no more than one was repeated;
+* each time a run was taken up again, it was at the newest epoch on disk at the kill, so that no more than one was
+  repeated;
 * a record that was there at a kill is the same file (inode and content) at the end: nothing was lost or done twice.
 """
 
@@ -32,21 +34,11 @@ LATE = 10.0  # seconds in which orphans have to end by themselves, on a machine 
 
 def start(options, log):
     """The grid, in a process group of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "plasticity",
-        "run",
-        options.profile,
-        "--results",
-        options.results,
-        "--data",
-        options.data,
-        "--workers",
-        str(options.workers),
-        *(["--architectures", *options.architectures] if options.architectures else []),
-    ]
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    where = f"--results {options.results} --data {options.data} --workers {options.workers}"
+    part = ["--architectures", *options.architectures] if options.architectures else []
+    command = [sys.executable, "-m", "plasticity", "run", options.profile, *where.split(), *part]
+    often = os.environ | {"PLASTICITY_CHECKPOINT_SECONDS": "0"}  # a miniature's run ends before a state is due
+    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=often)
 
 
 def workers_of(process) -> dict[psutil.Process, str]:
@@ -84,7 +76,10 @@ def kill(process, kind: str, results: Path) -> dict[str, int]:
 
 
 def outliving(family: list[psutil.Process]) -> str:
-    """Who of these processes was there longer than `LATE`, and for how long (orphans may stay zombies where nobody reaps them)."""
+    """Who of these processes was there longer than `LATE`, and for how long.
+
+    Orphans may stay zombies where nobody reaps them.
+    """
     started, late = time.monotonic(), []
     while time.monotonic() < started + 30:
         alive = [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
@@ -139,7 +134,7 @@ def check(options, seen) -> list[str]:
         ]
         at, on_disk = mine["resumed"], seen["epochs"].get(str(run), [])
         resumed += len(at)
-        # An epoch may end between the look and the kill, so at least; a kill before the next epoch's end leaves no trace.
+        # An epoch may end between look and kill, so at least; a kill before the next epoch's end leaves no trace.
         if at != sorted(at) or len(at) > len(on_disk) or not all(any(a >= b for a in at) for b in on_disk if b):
             faults.append(f"{run} was taken up after epochs {at}, but {on_disk} were on disk at the kills")
     for path, (inode, content) in seen["files"].items():

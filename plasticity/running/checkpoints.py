@@ -1,8 +1,8 @@
 """The state of a run in progress, from which a killed run goes on to the very same record.
 
-A folder holds the two newest states, ``state-<epoch>.pt``, and a ``lock`` that the operating system frees when its owner dies,
-however it dies. A state appears under its name when it is whole. Should a power cut tear one all the same, it does not match its
-checksums, and the one before counts. Loading a state runs no code.
+A folder holds the two newest states, ``state-<epoch>.pt``, and a ``lock`` that the operating system frees when its
+owner dies, however it dies. A state appears under its name when it is whole. Should a power cut tear one all the same,
+it does not match its checksums, and the one before counts. Loading a state runs no code.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ class Busy(RuntimeError):
 
 
 def default_seconds() -> float:
-    """Seconds between two states: 5, or what PLASTICITY_CHECKPOINT_SECONDS says. Raises ValueError if that is no number."""
+    """Seconds between two states: 5, or what PLASTICITY_CHECKPOINT_SECONDS says. Raises ValueError if that is no
+    number."""
     text = os.environ.get("PLASTICITY_CHECKPOINT_SECONDS", "5")
     try:
         return float(text)
@@ -38,7 +39,8 @@ def default_seconds() -> float:
 
 
 class Checkpoint:
-    """The place of one run's states. As a context it is owned by one process; entering raises `Busy` if another one lives.
+    """The place of one run's states. As a context it is owned by one process; entering raises `Busy` if another one
+    lives.
 
     ``every``: seconds between two states, `default_seconds` unless given; 0 for one after each epoch.
     """
@@ -100,8 +102,8 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self, inputs: dict) -> dict | None:
-        """The newest whole state, or None: the run begins anew. So it does after states of another source, PyTorch or inputs
-        (hashes of data and weights): going on from them would give a record of neither."""
+        """The newest whole state, or None: the run begins anew. So it does after states of another source, PyTorch or
+        inputs (hashes of data and weights): going on from them would give a record of neither."""
         self.made_by |= inputs
         for path in self._states():
             found = _read(path)

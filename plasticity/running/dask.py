@@ -1,8 +1,8 @@
 """A pool of workers on other machines, which may come and go: a Dask cluster, used like the pools of `workers`.
 
-``pip install 'plasticity[cluster]'``, then ``dask scheduler`` once and ``dask worker ADDRESS --nthreads 1`` for each worker, all
-of them where this package can be imported. Nothing that matters is kept by the scheduler or in a worker: the records on disk are
-the only truth, so a run that is done twice, or whose worker dies, does no harm.
+``pip install 'plasticity[cluster]'``, then ``dask scheduler`` once and ``dask worker ADDRESS --nthreads 1`` for each
+worker, all of them where this package can be imported. Nothing that matters is kept by the scheduler or in a worker:
+the records on disk are the only truth, so a run that is done twice, or whose worker dies, does no harm.
 """
 
 import contextlib
@@ -40,14 +40,16 @@ class WrongWorker(ValueError):
 
 
 class Cluster:
-    """A pool on the Dask scheduler at ``address``: "tcp://HOST:PORT", "tls://HOST:PORT" or its scheduler file, "FILE.json".
+    """A pool on the Dask scheduler at ``address``: "tcp://HOST:PORT", "tls://HOST:PORT" or its scheduler file,
+    "FILE.json".
 
-    ask: a module's function that gives {what: value} for ``arguments`` (hashable), to be the same on every worker as here;
-    timeout: seconds for the scheduler to answer at first; patience: seconds to wait for it when it goes away; say: prints a line.
+    ask: a module's function that gives {what: value} for ``arguments`` (hashable), to be the same on every worker as
+    here; timeout: seconds for the scheduler to answer at first; patience: seconds to wait for it when it goes away;
+    say: prints a line.
 
-    Use as a context. Leaving it gives up what is pending and leaves scheduler and workers alone; jobs in progress go on to
-    their end on the workers. Entering raises ConnectionError where no scheduler answers and `WrongWorker` where a worker
-    differs, and waits for a first worker. One that joins later and differs does no job and is sent away.
+    Use as a context. Leaving it gives up what is pending and leaves scheduler and workers alone; jobs in progress go on
+    to their end on the workers. Entering raises ConnectionError where no scheduler answers and `WrongWorker` where a
+    worker differs, and waits for a first worker. One that joins later and differs does no job and is sent away.
     """
 
     free = True  # the scheduler keeps the queue
@@ -97,8 +99,8 @@ class Cluster:
         """Queue a job. The function and its arguments must pickle."""
         if self.client.status != "running":
             self._reconnect()
-        # Names that begin alike are one group to the scheduler. It keeps a large group in its own queue and gives a worker one
-        # job at a time, so that a dying worker takes only that one down.
+        # Names that begin alike are one group to the scheduler. It keeps a large group in its own queue and gives a
+        # worker one job at a time, so that a dying worker takes only that one down.
         name = "plasticity", str(key), uuid.uuid4().hex
         future = self.client.submit(_work, self.question, function, *arguments, key=name, pure=False)
         self.jobs[future] = key, function, *arguments
@@ -182,7 +184,8 @@ class Cluster:
 
 
 def _knock(address: str):
-    """Raises OSError where no scheduler answers. A Client that finds none leaves a thread, or takes any answer for a huge message."""
+    """Raises OSError where no scheduler answers. A Client that finds none leaves a thread, or takes any answer for a
+    huge message."""
     place = urlsplit(address)
     with socket.create_connection((place.hostname, place.port), 5) as scheduler:
         # It speaks first: the length of its greeting. In TLS it waits for ours.
@@ -201,7 +204,8 @@ def _work(question, function, *arguments):
 
 
 def _check(question, dask_worker=None):
-    """Raises WrongWorker, saying what differs between this worker and the client that asks, or what its ``ask`` raises."""
+    """Raises WrongWorker, saying what differs between this worker and the client that asks, or what its ``ask``
+    raises."""
     if differs := _compare(*question, (dask_worker or get_worker()).state.nthreads):
         raise WrongWorker(differs)
 

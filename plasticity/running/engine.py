@@ -1,4 +1,4 @@
-"""Run many, in local worker processes or on a Dask cluster. The records on disk are the only truth about what is done."""
+"""Run many, in local processes or on a Dask cluster. The records on disk are the only truth about what is done."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .. import data as data_sets
 from .. import train
 from ..datasets import prepare as prepare_
-from ..networks import table as models
+from ..files import file_sha256
 from ..profiles import Profile
 from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
@@ -31,11 +31,12 @@ from .workers import InProcess, JobFailed, Processes, Unready, carry_out
 class Place:
     """Where runs read and write, and what does them.
 
-    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local processes;
-    device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its
-    scheduler file (*.json), or "dask" for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in
-    ``results`` by which a worker elsewhere can tell that it sees the same folder; checkpoint_seconds: between two states of a
-    run. Relative folders count from the project's root, also for a kernel in ``notebooks/``.
+    data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local
+    processes; device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"),
+    the path of its scheduler file (*.json), or "dask" for the address in the environment variable
+    DASK_SCHEDULER_ADDRESS; token: a file in ``results`` by which a worker elsewhere can tell that it sees the same
+    folder; checkpoint_seconds: between two states of a run. Relative folders count from the project's root, also for a
+    kernel in ``notebooks/``.
     """
 
     data: str
@@ -69,20 +70,16 @@ class Place:
 def _engine(name: str) -> str:
     if name == "dask":
         if "DASK_SCHEDULER_ADDRESS" not in os.environ:
-            raise ValueError(
-                "engine='dask' needs the scheduler's address in DASK_SCHEDULER_ADDRESS; or give it as the engine"
-            )
+            raise ValueError("engine='dask' needs the scheduler's address in DASK_SCHEDULER_ADDRESS, or as the engine")
         return os.environ["DASK_SCHEDULER_ADDRESS"]
     if name != "local" and "://" not in name and not name.endswith(".json"):
-        raise ValueError(
-            f"engine={name!r} is unknown; allowed: 'local', 'dask', a scheduler's address such as "
-            f"'tcp://host:8786', or its scheduler file (*.json)"
-        )
+        allowed = "'local', 'dask', a scheduler's address such as 'tcp://host:8786', or its scheduler file (*.json)"
+        raise ValueError(f"engine={name!r} is unknown; allowed: {allowed}")
     return name
 
 
 def writable(folder: str | Path) -> Path:
-    """Make the folder if need be. Raises PermissionError, naming it, before anything is spent, if it can't be written."""
+    """Make the folder if need be. Raises PermissionError, before anything is spent, if it can't be written."""
     folder = Path(folder)
     probe = folder / f".writable-{uuid.uuid4().hex}"
     try:
@@ -117,10 +114,9 @@ def fingerprint(place: Place, inputs: tuple[tuple[str, str, str], ...]) -> dict[
     facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
     for dataset, architecture, weights in inputs:
         facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
-        if weights == "none":
-            continue
-        path, sha256 = weights_file(architecture, weights, folder)
-        facts[f"weights {path.name}"] = sha256 or models.file_sha256(path)
+        if weights != "none":
+            path, sha256 = weights_file(architecture, weights, folder)
+            facts[f"weights {path.name}"] = sha256 or file_sha256(path)
     return facts
 
 
@@ -132,8 +128,9 @@ def data_folder(place: Place) -> Path:
 class Progress:
     """``kinds``: {run: what tells how long it takes, such as architecture and data set}, for all runs there are to do.
 
-    The time left is the finished runs' mean duration by kind (over all, while a kind has none) for those that are not finished,
-    over the runs at a time, of which each is taken to be half-way. It asks no wall clock: one that jumps does no harm.
+    The time left is the finished runs' mean duration by kind (over all, while a kind has none) for those that are not
+    finished, over the runs at a time, of which each is taken to be half-way. It asks no wall clock: one that jumps does
+    no harm.
     """
 
     def __init__(self, kinds: dict):
@@ -181,22 +178,15 @@ class Progress:
 
 
 def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame:
-    """What there is to do, before anything is spent: runs, recorded, to do and estimated minutes, by architecture x data set.
+    """What there is to do, before anything is spent, by architecture x data set: runs, recorded, to do, minutes.
 
     The estimate takes the mean seconds of recorded runs of the same architecture, else ``seconds_a_run``, else is NaN.
     """
     rows = []
     for run in runs:
-        record = records.load_whole(run, place.runs)
-        rows.append(
-            {
-                "architecture": run.architecture,
-                "dataset": run.dataset,
-                "recorded": record is not None,
-                "failed": bool(record) and record["status"] == "failed",
-                "seconds": record["seconds"] if record else None,
-            }
-        )
+        record = records.load_whole(run, place.runs) or {"status": "missing", "seconds": None}
+        facts = {"recorded": record["status"] != "missing", "failed": record["status"] == "failed"}
+        rows.append({"architecture": run.architecture, "dataset": run.dataset, "seconds": record["seconds"]} | facts)
     table = pd.DataFrame(rows)
     known = table.groupby("architecture")["seconds"].mean().astype(float).fillna(seconds_a_run or float("nan"))
     grouped = table.groupby(["architecture", "dataset"], sort=False)
@@ -208,53 +198,40 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
 
 
 def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
-    """Make or find the profile's data sets and pretrained weights; returns what the weights are, a row an architecture.
+    """Make or find the profile's data sets and weights; returns what the weights are, one row per architecture.
 
-    ``architectures``: of these only, by name; else of all that the profile has.
-
-    Raises FileNotFoundError, saying what to put where, for real data or weights that are missing and can't be downloaded.
+    ``architectures``: of these only, by name; else of all that it has. Raises FileNotFoundError, saying what to
+    put where, for real data or weights that are missing and can't be downloaded.
     """
     names = [name for name in profile.architectures if not architectures or name in architectures]
     for name in profile.all_datasets:
         prepare_.prepare(place.data, name, complete=profile.complete)
     if profile.weights not in SOURCES:
-        files = [fetch_weights(name, profile.weights, place.data) for name in names]
-        return pd.DataFrame(
-            {
-                "architecture": names,
-                "weights": [file.name for file in files],
-                "sha256": [models.file_sha256(file) for file in files],
-            }
-        )
+        files = {name: fetch_weights(name, profile.weights, place.data) for name in names}
+        rows = [(name, file.name, file_sha256(file)) for name, file in files.items()]
+        return pd.DataFrame(rows, columns=["architecture", "weights", "sha256"])
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
     with pool(replace(place, engine="local"), jobs) as workers:
         done = dict(carry_out(pretrain, jobs, workers))
     if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, JobFailed)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")
-    return pd.DataFrame(
-        [
-            {
-                "architecture": name,
-                "pretraining": profile.weights,
-                "epochs": done[name]["metrics"]["epochs"],
-                "held-out accuracy": done[name]["metrics"]["accuracy"],
-                "seconds": round(done[name]["seconds"], 1),
-            }
-            for name in names
-        ]
-    )
+    rows = []
+    for name in names:
+        metrics, seconds = done[name]["metrics"], round(done[name]["seconds"], 1)
+        rows.append((name, profile.weights, metrics["epochs"], metrics["accuracy"], seconds))
+    return pd.DataFrame(rows, columns=["architecture", "pretraining", "epochs", "held-out accuracy", "seconds"])
 
 
 def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[dict]:
     """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
 
-    Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run that
-    raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it cost it
-    nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several processes may call
-    this for the same folder at once: they share the runs.
+    Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run
+    that raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it
+    cost it nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several
+    processes may call this for the same folder at once: they share the runs.
 
-    Raises OSError as soon as the disk is full,
-    and at the end RuntimeError, naming the first, for runs that this place could not do, such as for missing weights.
+    Raises OSError as soon as the disk is full, and at the end RuntimeError, naming the first, for runs that this place
+    could not do, such as for missing weights.
     """
     runs = list(runs)
     for line in records.clear_the_way(runs, place.runs, failed):
@@ -267,19 +244,17 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[
 
 
 def recorded(runs, place: Place, command: str) -> list[dict]:
-    """The records of all these runs, none of which is done here. Raises FileNotFoundError that says how many are missing, where, and
-    the ``command`` that makes them; RecordError as ``records.load_runs`` does."""
+    """The records of all these runs, none of which is done here.
+
+    Raises FileNotFoundError that says how many are missing, where, and the ``command`` that makes them; RecordError as
+    ``records.load_runs`` does.
+    """
     runs = list(runs)
     if missing := records.missing(runs, place.runs):
-        lacking = ", ".join(
-            f"{sum(run.architecture == name for run in missing)} of {name}"
-            for name in dict.fromkeys(run.architecture for run in missing)
-        )
+        lacking = ", ".join(f"{n} of {name}" for name, n in Counter(run.architecture for run in missing).items())
         there = f"only {len(runs) - len(missing)}" if len(missing) < len(runs) else "none"
-        raise FileNotFoundError(
-            f"{place.runs} has {there} of {len(runs)} records; missing are {lacking}, such as {missing[0]}: "
-            f"`{command}` makes them"
-        )
+        what = f"{there} of {len(runs)} records; missing are {lacking}, such as {missing[0]}"
+        raise FileNotFoundError(f"{place.runs} has {what}: `{command}` makes them")
     return records.load_runs(runs, place.runs)
 
 
@@ -289,20 +264,12 @@ def perform_all(todo: list[Run], place: Place, retries: int):
     with marked(place) as place, pool(place, todo) as workers:
         try:
             for run, outcome in carry_out(perform, {run: (run, place) for run in todo}, workers, retries, progress.say):
-                if isinstance(outcome, JobFailed) and outcome.kind == "job":
-                    with contextlib.suppress(FileExistsError):
-                        records.save(
-                            run, records.failure(outcome.message, outcome.seconds, outcome.traceback), place.runs
-                        )
-                    tidy([run], place)
-                    outcome = Done(f"{run} FAILED: {outcome.message}", outcome.seconds)
-                elif isinstance(outcome, JobFailed):
+                if isinstance(outcome, JobFailed) and outcome.kind != "job":
                     not_done.append(f"{run}: {outcome.message}")
                     progress.say(f"{run} not done: {outcome.message}")
-                    continue
-                elif outcome.record:
-                    records.adopt(run, outcome.record, place.runs)
-                progress.step(run, outcome.line, outcome.seconds, workers.at_once)
+                else:
+                    done = _keep(run, outcome, place)
+                    progress.step(run, done.line, done.seconds, workers.at_once)
         except KeyboardInterrupt:
             progress.say(f"interrupted: {progress.done} of {len(todo)} done and recorded; start again to go on")
             raise
@@ -312,10 +279,22 @@ def perform_all(todo: list[Run], place: Place, retries: int):
         raise RuntimeError(f"{len(not_done)} of {len(todo)} could not be done; the first: {not_done[0]}")
 
 
+def _keep(run: Run, outcome, place: Place) -> "Done":
+    """Record here what the worker could not: that the run failed, or all of it where it has another results folder."""
+    if isinstance(outcome, JobFailed):
+        with contextlib.suppress(FileExistsError):
+            records.save(run, records.failure(outcome.message, outcome.seconds, outcome.traceback), place.runs)
+        tidy([run], place)
+        return Done(f"{run} FAILED: {outcome.message}", outcome.seconds)
+    if outcome.record:
+        records.adopt(run, outcome.record, place.runs)
+    return outcome
+
+
 @dataclass(frozen=True)
 class Done:
-    """A run that was done: a line for the log, its seconds (None: another process did it), and the text of its record where
-    the worker has another results folder than who asked."""
+    """A run that was done: a line for the log, its seconds (None: another process did it), and the text of its record,
+    where the worker has another results folder than the process that asked."""
 
     line: str
     seconds: float | None
@@ -331,7 +310,7 @@ def tidy(runs, place: Place) -> None:
 
 
 def next_jobs_interleaved(runs: list[Run]) -> list[Run]:
-    """One run of each architecture and data set in turn: all of them are heard of early, and the time left can be told."""
+    """One run of each architecture and data set in turn, so that soon the time left of all of them can be told."""
     groups: dict[tuple, deque] = {}
     for run in runs:
         groups.setdefault((run.architecture, run.dataset), deque()).append(run)
@@ -341,7 +320,7 @@ def next_jobs_interleaved(runs: list[Run]) -> list[Run]:
 
 
 def pool(place: Place, runs=()):
-    """What does the work: this process, local ones, or a cluster whose workers must agree with this process about ``runs``."""
+    """What does the work: this process, local ones, or a cluster whose workers must agree with it about ``runs``."""
     if place.engine == "local":
         return InProcess() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
     from .dask import Cluster  # its library is needed only here
@@ -353,8 +332,8 @@ def pool(place: Place, runs=()):
 def perform(run: Run, place: Place) -> Done:
     """Do one run, or go on with it, and record it.
 
-    Raises `Busy` if another process is at it, `Unready` for data or weights that are missing or damaged, MemoryError if the
-    GPU's is too small, OSError if the disk is full.
+    Raises `Busy` if another process is at it, `Unready` for data or weights that are missing or damaged, MemoryError if
+    the GPU's is too small, OSError if the disk is full.
     """
     started, folder = time.perf_counter(), data_folder(place)
     shared = not place.token or (Path(place.results) / place.token).exists()
@@ -374,7 +353,8 @@ def perform(run: Run, place: Place) -> Done:
         line, seconds = f"{run} recorded by another process", None
     else:
         seconds = time.perf_counter() - started
-        line = f"{run} accuracy {body['metrics']['accuracy']:.3f} after {body['metrics']['epochs']} epochs, {seconds:.1f} s"
+        metrics = body["metrics"]
+        line = f"{run} accuracy {metrics['accuracy']:.3f} after {metrics['epochs']} epochs, {seconds:.1f} s"
     return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text())
 
 
@@ -382,11 +362,9 @@ def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
     try:
         return records.from_fitted(train.fit(run, data_folder(place), place.device, checkpoint=checkpoint))
     except torch.OutOfMemoryError as error:  # no property of the run, so no record: it can be done with more memory
-        reason = next(iter(str(error).splitlines()), "")
-        raise MemoryError(
-            f"out of GPU memory with {place.workers} workers ({reason}): lower workers, or choose precision bf16 "
-            f"(profile paper_bf16); batch_size {run.batch_size} is part of the protocol"
-        ) from None
+        reason = f"out of GPU memory with {place.workers} workers ({next(iter(str(error).splitlines()), '')})"
+        todo = "lower workers, or choose precision bf16 (profile paper_bf16)"
+        raise MemoryError(f"{reason}: {todo}; batch_size {run.batch_size} is part of the protocol") from None
 
 
 def assert_made(place: Place, names: list[str]) -> None:

@@ -13,8 +13,8 @@ NOT_TRAINING = {"__init__", "__main__", "profiles", "files"}  # of the core: wha
 
 @lru_cache(maxsize=1)
 def source() -> str:
-    """Eight hexadecimal digits of the SHA-256 of the code that can change a run's record: its syntax, without docstrings
-    and comments, so that prose and formatting make nothing stale.
+    """Eight hexadecimal digits of the SHA-256 of the code that can change a run's record: its syntax, without
+    docstrings and comments, so that prose and formatting make nothing stale.
 
     Records of another source are valid; `status` counts them as stale. Workers of another source are refused.
     """
@@ -27,7 +27,8 @@ def source() -> str:
 
 
 def syntax(text: str) -> str:
-    """The syntax tree of a module as text, without docstrings, comments and positions; the same in all versions of Python."""
+    """The syntax tree of a module as text, without docstrings, comments and positions; the same in all versions of
+    Python."""
     return json.dumps(_plain(ast.parse(text)), separators=(",", ":"))
 
 

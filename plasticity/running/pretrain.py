@@ -16,17 +16,19 @@ from .checkpoints import Checkpoint
 
 
 def require(run: Run, folder: str | Path) -> None:
-    """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing or damaged."""
+    """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing
+    or damaged."""
     data_sets.load(Path(folder), run.dataset)
     if run.weights != "none" and run.intervention().pretrained:
         cached_weights(*weights_file(run.architecture, run.weights, folder))
 
 
 def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
-    """Train an architecture on a source task of the miniature world, unless that is done; returns its log. Resumes if killed.
+    """Train an architecture on a source task of the miniature world, unless that is done; returns its log. Resumes if
+    killed.
 
-    The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their content's
-    key, so that another recipe or another source task never passes for this one.
+    The log (config, metrics, history, seconds, sha256) lies beside the weights as JSON; both are named by their
+    content's key, so that another recipe or another source task never passes for this one.
     """
     source = source_run(architecture, weights)
     if source is None:

@@ -1,7 +1,7 @@
 """One JSON a run, written atomically, never rewritten: the only truth about what has been done.
 
-A record is a JSON object with a line for each field. The first line holds the SHA-256 of all lines after it, the second (the
-head) what `status` wants to know, so that ten thousand records can be checked and counted without parsing them.
+A record is a JSON object with a line for each field. The first line holds the SHA-256 of all lines after it, the second
+(the head) what `status` wants to know, so that ten thousand records can be checked and counted without parsing them.
 """
 
 import contextlib
@@ -62,7 +62,8 @@ def failure(message: str, seconds: float, traceback: str = "") -> dict:
 
 
 def save(run: Run, body: dict, folder: str | Path) -> Path:
-    """Write a record whole or not at all. An existing one stays as it is: FileExistsError. OSError if the disk is full."""
+    """Write a record whole or not at all. An existing one stays as it is: FileExistsError. OSError if the disk is
+    full."""
     head = {"schema": SCHEMA, "status": body["status"], "seconds": body["seconds"], "source": source()}
     record = {"head": head, "config": _config(run), **body, "environment": environment()}
     text = "\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in record.items()) + "\n}\n"
@@ -70,7 +71,8 @@ def save(run: Run, body: dict, folder: str | Path) -> Path:
 
 
 def adopt(run: Run, text: str, folder: str | Path) -> Path:
-    """Write a record that was made elsewhere, as it was made, unless there is one. Raises `Damaged` if it is not the run's."""
+    """Write a record that was made elsewhere, as it was made, unless there is one. Raises `Damaged` if it is not the
+    run's."""
     path = path_of(run, folder)
     _of(run, parse(text.encode(), path), path)
     with contextlib.suppress(FileExistsError):
@@ -110,7 +112,8 @@ def _sync(folder: Path) -> None:
 
 
 def load(path: str | Path) -> dict:
-    """A record as written. Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a newer version."""
+    """A record as written. Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a
+    newer version."""
     with open(path, "rb") as file:
         return parse(file.read(), path)
 
@@ -166,7 +169,8 @@ def missing(runs, folder: str | Path) -> list[Run]:
 
 
 def quarantine(path: str | Path, folder: str | Path) -> Path:
-    """Move a file of the records' ``folder`` to ``set-aside`` beside that folder; returns where it is now. Nothing is deleted."""
+    """Move a file of the records' ``folder`` to ``set-aside`` beside that folder; returns where it is now. Nothing is
+    deleted."""
     path, folder = Path(path), Path(folder)
     target = folder.parent / ASIDE / path.relative_to(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +199,8 @@ def clear_the_way(runs, folder: str | Path, failed: bool = False) -> list[str]:
 
 @contextlib.contextmanager
 def _no_collection():
-    """Without looking for garbage: among ten thousand growing records there is none, and looking takes half the time."""
+    """Without looking for garbage: among ten thousand growing records there is none, and looking takes half the
+    time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -206,7 +211,8 @@ def _no_collection():
 
 
 def load_runs(runs, folder: str | Path) -> list[dict]:
-    """The records there are of these runs. Raises RecordError if runs that belong together began from other data or weights."""
+    """The records there are of these runs. Raises RecordError if runs that belong together began from other data or
+    weights."""
     with _no_collection():
         records = [record for run in runs if (record := load_run(run, folder)) is not None]
     seen: dict[tuple, tuple] = {}

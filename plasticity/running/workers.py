@@ -1,8 +1,8 @@
 """Worker processes that may die: a dead one is replaced, and the job it had is reported lost, not failed.
 
-A pool is anything with ``free``, ``running``, ``at_once`` (how many it does at a time), ``start(key, function, *arguments)`` and
-``next() -> (key, outcome)``: here local processes, or this process alone; in `cluster` a Dask cluster. An outcome is what the
-function returned, or `JobFailed`, or `Lost`.
+A pool is anything with ``free``, ``running``, ``at_once`` (how many it does at a time), ``start(key, function,
+*arguments)`` and ``next() -> (key, outcome)``: here local processes, or this process alone; in `cluster` a Dask
+cluster. An outcome is what the function returned, or `JobFailed`, or `Lost`.
 """
 
 import errno
@@ -40,8 +40,8 @@ class Lost:
 
 @dataclass(frozen=True)
 class JobFailed:
-    """What a job raised. ``kind``: "busy" (another process does it), "disk" (full or read-only: nothing else can be recorded
-    either), "place" (this machine lacks something: files, memory), or "job" (its own fault)."""
+    """What a job raised. ``kind``: "busy" (another process does it), "disk" (full or read-only: nothing else can be
+    recorded either), "place" (this machine lacks something: files, memory), or "job" (its own fault)."""
 
     kind: str
     message: str
@@ -69,8 +69,9 @@ def attempt(function, *arguments):
 def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
     """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `JobFailed`.
 
-    A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front, and never
-    at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as the disk is full.
+    A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front,
+    and never at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as
+    the disk is full.
     """
     waiting, tries, losses, busy, said = deque(jobs), Counter(), Counter(), 0, ""
     while waiting or workers.running:
@@ -148,14 +149,17 @@ class InProcess:
 
 
 class Processes:
-    """A pool of local processes with one torch thread each; where ``device`` names no GPU, they take the visible ones in turn.
+    """A pool of local processes with one torch thread each; where ``device`` names no GPU, they take the visible ones
+    in turn.
 
-    Use as a context: leaving it by an exception, such as a Ctrl-C, ends the workers within ``GRACE`` seconds, a second Ctrl-C
-    at once. Workers end by themselves when this process dies. A worker that dies is replaced when it is next needed.
+    Use as a context: leaving it by an exception, such as a Ctrl-C, ends the workers within ``GRACE`` seconds, a second
+    Ctrl-C at once. Workers end by themselves when this process dies. A worker that dies is replaced when it is next
+    needed.
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
-        # A fork of a server that has imported everything is ready in milliseconds, so that replacing a worker costs nothing.
+        # A fork of a server that has imported everything is ready in milliseconds, so that replacing a worker costs
+        # nothing.
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context = multiprocessing.get_context(method)
         if method == "forkserver":

@@ -79,7 +79,8 @@ def test_a_target_that_cannot_be_exits_2(tmp_path, capsys):
     assert f"'{source}'" in capsys.readouterr().err
 
 
-# --- whole or not at all ------------------------------------------------------------------------------------------------
+# --- whole or not at all
+# ------------------------------------------------------------------------------------------------
 @pytest.fixture
 def out(tmp_path):
     """A target that has an older good copy."""
@@ -164,7 +165,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, out):
     assert names(out.parent) == [other.name, "out.ipynb"]
 
 
-# --- Ctrl-C -------------------------------------------------------------------------------------------------------------
+# --- Ctrl-C
+# -------------------------------------------------------------------------------------------------------------
 @pytest.fixture(autouse=True)
 def heeded():
     """Where a script starts pytest with &, the shell has Ctrl-C ignored, and all it starts inherit that."""
@@ -289,7 +291,8 @@ def test_a_cell_that_will_not_stop_is_killed(tmp_path, out, capsys, monkeypatch,
     assert failed(execute.partial(out), "KeyboardInterrupt") == [stubborn]
 
 
-# --- a full disk ----------------------------------------------------------------------------------------------------------
+# --- a full disk
+# ----------------------------------------------------------------------------------------------------------
 def fill(file):
     """Text of a cell, and what it does here: write until nothing more goes in."""
     with suppress(OSError), open(file, "ab", buffering=0) as ballast:

@@ -1,4 +1,5 @@
-"""A run that is taken up again gives the very record of one that was left alone; torn, foreign and busy states do no harm."""
+"""A run that is taken up again gives the very record of one that was left alone; torn, foreign and busy states do no
+harm."""
 
 import os
 import pickle

@@ -1,4 +1,5 @@
-"""A grid under attack: killed, interrupted, shared, on a full disk; what comes out equals a grid that was left alone."""
+"""A grid under attack: killed, interrupted, shared, on a full disk; what comes out equals a grid that was left
+alone."""
 
 import os
 import signal
@@ -36,7 +37,8 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def script(pretrained, tmp_path):
-    """A script that does a grid of 12 runs into a results folder: script(results, workers) starts it in a session of its own."""
+    """A script that does a grid of 12 runs into a results folder: script(results, workers) starts it in a session of
+    its own."""
     (tmp_path / "a_grid.py").write_text(GRID)
 
     def start(results, workers=2):
@@ -154,7 +156,8 @@ def test_what_a_kill_left_behind_after_the_record_is_tidied(script, place, tmp_p
 def test_the_same_grid_through_dask_with_a_worker_that_is_killed_and_one_that_sees_nothing(
     script, place, tmp_path, capfd
 ):
-    """The little sibling of benchmarks/cluster.py. The second worker can't see the results, where that can be arranged."""
+    """The little sibling of benchmarks/cluster.py. The second worker can't see the results, where that can be
+    arranged."""
     import cluster
 
     shared, alone = Path(place.results), tmp_path / "alone"
@@ -208,7 +211,8 @@ def test_an_address_where_nothing_answers(script, place, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_again_and_again_the_quick_grid_comes_out_the_same(tmp_path):
-    """The little sibling of benchmarks/kills.py with its 200 kills, on a third of the grid; pretraining is killed, too."""
+    """The little sibling of benchmarks/kills.py with its 200 kills, on a third of the grid; pretraining is killed,
+    too."""
     import kills
 
     folders = {name: str(tmp_path / name) for name in ("truth", "results", "data")}

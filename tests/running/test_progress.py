@@ -20,7 +20,8 @@ def durations(runs):
 
 
 def simulate(runs, seconds, workers, look):
-    """Workers that take these durations; what progress says when a share ``look`` is done, and what it really took from there."""
+    """Workers that take these durations; what progress says when a share ``look`` is done, and what it really took from
+    there."""
     progress = Progress({run: (run.architecture, run.dataset) for run in runs})
     waiting, at_work, told, now = list(reversed(runs)), [], None, 0.0
     while waiting or at_work:
