@@ -14,6 +14,7 @@ from plasticity.profiles import CASES, CONTROL_CASES
 from plasticity.training.measures import HISTOGRAM_EDGES as EDGES
 
 ALL_CASES = (*CASES, *CONTROL_CASES)
+FRUITS = "fruits (mirrors Fruit25)"
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +31,8 @@ def frame():
 
 
 def history(accuracies, case="base", seed=0):
-    return pd.DataFrame(
-        {
-            "architecture": "mini_vit",
-            "dataset": "fruits",
-            "case": case,
-            "seed": seed,
-            "epoch": range(1, len(accuracies) + 1),
-            "train_loss": 1.0,
-            "validation_loss": 1.0,
-            "validation_accuracy": accuracies,
-        }
-    )
+    rows = pd.DataFrame({"epoch": range(1, len(accuracies) + 1), "validation_accuracy": accuracies})
+    return rows.assign(architecture="mini_vit", dataset="fruits", case=case, seed=seed)
 
 
 def drawn(ax, gid):
@@ -79,11 +70,8 @@ def test_by_case_shows_every_run_and_the_means(frame, draw, column, scale):
 
 def test_panels_are_ordered_titled_and_labelled(frame):
     axes = figures.accuracy_by_case(frame).axes
-    assert [ax.get_title() for ax in axes] == [
-        f"{name}\n{title}"
-        for name in ("miniature SimpleNet, n = 3", "miniature ViT, n = 2 to 3")
-        for title in ("photographs (mirrors DTD)", "fruits (mirrors Fruit25)")
-    ]
+    names, datasets = ("miniature SimpleNet, n = 3", "miniature ViT, n = 2 to 3"), ("photographs (mirrors DTD)", FRUITS)
+    assert [ax.get_title() for ax in axes] == [f"{name}\n{title}" for name in names for title in datasets]
     assert axes[0].get_ylabel() == "test accuracy (%)" and axes[2].get_xlabel() == "case"
     assert [label.get_text() for label in axes[2].get_xticklabels()] == list(ALL_CASES)
     steps = np.diff(axes[0].get_xticks())
@@ -99,9 +87,8 @@ def test_figure1_draws_densities_and_their_absolute_difference():
     assert one == pytest.approx(base / 5000 / np.diff(EDGES))
     assert difference == pytest.approx(abs(one - two)) and difference.max() > 1
     assert np.array_equal([patch.get_data().values for patch in axes[3].patches], [one, two])
-    assert [ax.patches[0].get_facecolor()[:3] for ax in axes[:3]] == [
-        to_rgba(c)[:3] for c in (figures.BLUE, figures.GREEN, figures.RED)
-    ]
+    colours = [ax.patches[0].get_facecolor()[:3] for ax in axes[:3]]
+    assert colours == [to_rgba(colour)[:3] for colour in (figures.BLUE, figures.GREEN, figures.RED)]
     assert len({(*ax.get_xlim(), *ax.get_ylim()) for ax in axes}) == 1
     assert axes[0].get_xlim()[1] > 3  # N(0,1) stays in view
     assert figures.figure1(base, base[::-1], EDGES, "25M").axes[0].get_xlim()[1] < 0.4
@@ -222,32 +209,29 @@ def test_transfer_shows_every_run_and_the_difference_in_points(frame):
         rows = frame[(frame.dataset == ("fruits" if "fruits" in ax.get_title() else "photos"))]
         means = rows.groupby(["architecture", "case"]).accuracy.mean() * 100
         assert len(dots(ax)) == 12 and "n = 3" in ax.get_title()
-        assert [t.get_text() for t in ax.texts] == [
-            f"{means[name, 'base'] - means[name, 'scratch']:+.1f}" for name in ("mini_simplenet", "mini_vit")
-        ]
+        gains = [means[name, "base"] - means[name, "scratch"] for name in ("mini_simplenet", "mini_vit")]
+        assert [t.get_text() for t in ax.texts] == [f"{gain:+.1f}" for gain in gains]
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        lambda f: f[:0],
-        lambda f: f[:1],
-        lambda f: f[(f.seed == 0) & (f.architecture == "mini_vit")],
-        lambda f: f[f.case == "scratch"],
-        lambda f: f[f.status == "failed"],
-        lambda f: f.drop(f.index[:45]),
-        lambda f: f.assign(case=f.case.replace("10N", "10Z")),
-    ],
-)
+PARTS = {
+    "nothing": lambda f: f[:0],
+    "one run": lambda f: f[:1],
+    "one network and seed": lambda f: f[(f.seed == 0) & (f.architecture == "mini_vit")],
+    "scratch alone": lambda f: f[f.case == "scratch"],
+    "failed alone": lambda f: f[f.status == "failed"],
+    "a hole": lambda f: f.drop(f.index[:45]),
+    "another case": lambda f: f.assign(case=f.case.replace("10N", "10Z")),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_incomplete_frames_draw(frame, part):
-    frame = part(frame)
+    frame = PARTS[part](frame)
     done = frame[frame.status == "done"]
-    figure = figures.accuracy_by_case(frame)
-    assert sum(len(dots(ax)) for ax in figure.axes) == len(done)
-    figure.draw_without_rendering()
-    figure = figures.transfer(frame)
-    assert sum(len(dots(ax)) for ax in figure.axes) == done.case.isin(["base", "scratch"]).sum()
-    figure.draw_without_rendering()
+    for draw, rows in ((figures.accuracy_by_case, done), (figures.transfer, done.query("case in ('base', 'scratch')"))):
+        figure = draw(frame)
+        assert sum(len(dots(ax)) for ax in figure.axes) == len(rows)
+        figure.draw_without_rendering()
 
 
 def test_empty_input_draws():

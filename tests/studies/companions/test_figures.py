@@ -19,39 +19,16 @@ from plasticity.studies.companions import tables as companion_tables
 pytestmark = pytest.mark.filterwarnings("error")
 BOTH = " + l2 + augmentation"
 NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
-METHODS = (
-    "base",
-    "l2",
-    "augmentation",
-    "spectral_decoupling",
-    "l2_init",
-    "redo",
-    "crelu",
-    "layer_norm",
-    "continual_backprop",
-    "head_reset",
-    "shrink_perturb",
-    "25M",
-    "selective_reinit",
-    "soft_rescaling(features=0.01)",
-    f"shrink_perturb{BOTH}",
-)
-HARES = (
-    "hare_tortoise(momentum=0.9, every=2)",
-    "hare_tortoise(momentum=0.99, every=2)",
-    "hare_tortoise(momentum=0.99, every=4)",
-)
+METHODS = "base l2 augmentation spectral_decoupling l2_init redo crelu layer_norm continual_backprop head_reset".split()
+METHODS += ["shrink_perturb", "25M", "selective_reinit", "soft_rescaling(features=0.01)", f"shrink_perturb{BOTH}"]
+HARES = [f"hare_tortoise(momentum={m}, every={n}){BOTH}" for m, n in ((0.9, 2), (0.99, 2), (0.99, 4))]
 
 
 def made(cases, scenarios=("warm_start",), networks=NETWORKS, repeats=3, seed=0):
     """A frame of random accuracies and metrics, which `dormant_never` is not: it is constant."""
     rng, rows = np.random.default_rng(seed), []
     for name, scenario, case, number in itertools.product(networks, scenarios, cases, range(repeats)):
-        entry = {metric: rng.uniform() for metric in METRICS} | {
-            "dormant_never": 0.0,
-            "epoch": 1,
-            "phase": 1,
-        }
+        entry = {metric: rng.uniform() for metric in METRICS} | {"dormant_never": 0.0, "epoch": 1, "phase": 1}
         accuracy, trained = rng.uniform(0.4, 0.9), rng.uniform(0.9, 1)
         rows.append(record(case, number, accuracy, scenario, name, NETWORKS[name], [entry], train_accuracy=trained))
     return run_table(rows)
@@ -65,49 +42,33 @@ TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, every=2)", "ema
 def history(networks=NETWORKS, repeats=3):
     """Two phases, the second shorter, of three cases; the digits' network has another augmentation."""
     cases = ["l2 + augmentation", "shrink_perturb" + BOTH, "shrink_perturb + l2 + crop"]
+    keys = itertools.product(networks, range(repeats), enumerate(cases))
+    own = {case: "mini_mlp_bn" for case in cases if "crop" in case}
+    each = [(name, seed, case, [0.3, 0.5 + i / 10]) for name, seed, (i, case) in keys]
     return pd.concat(
-        [
-            phases(
-                [0.1, 0.2, 0.3, 0.4],
-                [0.3, 0.5 + i / 10],
-                case=case,
-                seed=seed,
-                network="mini_mlp_bn" if "crop" in case else name,
-            )
-            for name in networks
-            for seed in range(repeats)
-            for i, case in enumerate(cases)
-        ]
+        phases([0.1, 0.2, 0.3, 0.4], later, case=case, seed=seed, network=own.get(case, name))
+        for name, seed, case, later in each
     )
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
 
 
 def drawn(networks=NETWORKS, repeats=3, part=ALL):
     """Every figure of the companions' notebooks on such a frame; ``part`` of its rows, all of them by default."""
-    methods, fresh = (
-        made(METHODS, networks=networks, repeats=repeats)[part],
-        made(["base"], ["single"], networks, repeats)[part],
-    )
-    cells = made(["base"], GRID, networks, repeats)[part]
-    hares = companion_tables.hares(made([hare + BOTH for hare in HARES], ["warm_start"], networks, repeats)[part])
-    base, rest, seen = (
-        only(methods, case="base"),
-        without(methods, "base"),
-        history(networks, repeats)[part],
-    )
+    size = {"networks": networks, "repeats": repeats}
+    methods, fresh = made(METHODS, **size)[part], made(["base"], ["single"], **size)[part]
+    cells, hares = made(["base"], GRID, **size)[part], companion_tables.hares(made(HARES, **size)[part])
+    base, rest, seen = only(methods, case="base"), without(methods, "base"), history(networks, repeats)[part]
+    weights = {"value": "weight_magnitude", "scale": 1, "label": "weight magnitude (sum of mean squares)"}
+    short = rest.assign(method=companion_tables.short(rest.case))
     ranking = comparisons.ranking(made(TRANSFER, ["transfer"], networks, repeats)[part])
     return {
         "cells": companion_figures.by_noise(cells, fresh),
         "training": companion_figures.by_noise(cells, fresh, "train_accuracy"),
         "methods": companion_figures.by_method(rest, base, fresh),
-        "weights": companion_figures.by_method(
-            rest.assign(method=companion_tables.short(rest.case)),
-            base,
-            base,
-            value="weight_magnitude",
-            scale=1,
-            lines=("nothing done", ""),
-            label="weight magnitude (sum of mean squares)",
-        ),
+        "weights": companion_figures.by_method(short, base, base, lines=("nothing done", ""), **weights),
         "curves": companion_figures.curves(seen, companion_figures.names_of(seen.case.unique())),
         "ablation": companion_figures.ablation(hares, base, fresh),
         "correlations": companion_figures.correlation_map(comparisons.correlations(cells)),
@@ -125,7 +86,10 @@ MISSING = {
 }
 
 
-@pytest.mark.parametrize("missing", MISSING)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MISSING if name not in ("whole", "quick", "empty")]
+
+
+@pytest.mark.parametrize("missing", ["whole", "quick", "empty", *SLOW])
 def test_every_figure_is_drawn_whatever_is_missing_legible_and_saved(missing, tmp_path):
     for name, figure in drawn(**MISSING[missing]).items():
         assert isinstance(figure, Figure) and figure.get_figwidth() * 2.54 <= 16.01, name
@@ -147,22 +111,15 @@ def test_curves_are_means_over_seeds_and_one_name_has_one_colour():
     seen = history(["mini_resnet18"], 1)
     later = seen.assign(seed=1, test_accuracy=seen.test_accuracy + 0.2)
     titles = companion_figures.names_of(seen.case.unique())
-    assert titles == {
-        "l2 + augmentation": "nothing more",
-        "shrink_perturb" + BOTH: "shrink_perturb",
-        "shrink_perturb + l2 + crop": "shrink_perturb",
-    }
+    assert list(titles.values()) == ["nothing more", "shrink_perturb", "shrink_perturb"]
     figure = companion_figures.curves(pd.concat([seen, later]), titles)
     panels = [(ax.get_title().split("\n")[0], ax.lines) for ax in figure.axes]
     lines = {(name, line.get_label()): line for name, drawn_there in panels for line in drawn_there}
     resnet, mlp = (lines[name, "shrink_perturb"] for name in ("miniature ResNet-18", "miniature MLP with batch norm"))
-    assert list(resnet.get_ydata()) == pytest.approx([20, 30, 40, 50, 40, 70]) and list(resnet.get_xdata())[3:] == [
-        1,
-        1.5,
-        2,
-    ]
+    assert list(resnet.get_ydata()) == pytest.approx([20, 30, 40, 50, 40, 70])
+    assert list(resnet.get_xdata())[3:] == [1, 1.5, 2]
     assert resnet.get_color() == mlp.get_color() != lines["miniature ResNet-18", "nothing more"].get_color()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["nothing more", "shrink_perturb"]
+    assert texts(figure.legends[0].get_texts()) == ["nothing more", "shrink_perturb"]
 
 
 def test_by_noise_one_subset_has_one_colour_in_all_panels():
@@ -174,9 +131,8 @@ def test_by_noise_one_subset_has_one_colour_in_all_panels():
     assert colours[0]["subset 1"] == colours[1]["subset 1"] == colours[2]["subset 1"] and "subset 0.4" not in colours[1]
     rows = only(cells, architecture="mini_resnet18", subset=0.4)
     (line,) = (line for line in axes[0].lines if line.get_label() == "subset 0.4")
-    assert list(line.get_ydata()) == pytest.approx(
-        [100 * rows[rows.noise == noise].accuracy.mean() for noise in (0, 0.2, 0.5)]
-    )
+    means = [100 * only(rows, noise=noise).accuracy.mean() for noise in (0, 0.2, 0.5)]
+    assert list(line.get_ydata()) == pytest.approx(means)
     (dashed,) = (line for line in axes[0].lines if line.get_label() == "no warm start")
     assert dashed.get_ydata()[0] == pytest.approx(100 * only(fresh, architecture="mini_resnet18").accuracy.mean())
 
@@ -188,13 +144,12 @@ def test_by_method_shows_every_run_its_mean_and_the_lines():
         rows = frame[frame.architecture == name]
         dots = np.concatenate([each.get_offsets() for each in ax.collections if len(each.get_offsets()) == 3])
         assert sorted(dots[:, 0]) == pytest.approx(sorted(100 * rows.accuracy))
-        assert {line.get_label(): line.get_xdata()[0] for line in ax.lines} == pytest.approx(
-            {
-                "warm start, nothing done": 100 * lower[lower.architecture == name].accuracy.mean(),
-                "no warm start": 100 * upper[upper.architecture == name].accuracy.mean(),
-            }
+        means = [100 * only(each, architecture=name).accuracy.mean() for each in (lower, upper)]
+        drawn_there = {line.get_label(): line.get_xdata()[0] for line in ax.lines}
+        assert drawn_there == pytest.approx(
+            dict(zip(("warm start, nothing done", "no warm start"), means, strict=True))
         )
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["l2", "redo"] and axes[0].yaxis_inverted()
+    assert texts(axes[0].get_yticklabels()) == ["l2", "redo"] and axes[0].yaxis_inverted()
     unnamed = companion_figures.by_method(frame, lower, lower, lines=("nothing done", ""))
     assert [line.get_label() for line in unnamed.axes[0].lines] == ["nothing done"]
 
@@ -202,21 +157,15 @@ def test_by_method_shows_every_run_its_mean_and_the_lines():
 def test_what_all_methods_have_is_said_once():
     frame = made([f"{name}{BOTH}" for name in ("ema", "self_distillation")])
     figure = companion_figures.by_method(frame, frame[:0], frame[:0])
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ema", "self_distillation"]
+    assert texts(figure.axes[0].get_yticklabels()) == ["ema", "self_distillation"]
     assert "All with l2 + augmentation." in figure.get_supxlabel()
 
 
-def test_ablation_varies_one_parameter_a_panel():
-    hares = companion_tables.hares(made([hare + BOTH for hare in HARES], networks=["mini_vgg"]))
+def test_ablation_varies_one_parameter_per_panel():
+    hares = companion_tables.hares(made(HARES, networks=["mini_vgg"]))
     left, right = companion_figures.ablation(hares, hares[:0], hares[:0]).axes
-    assert [label.get_text() for label in left.get_xticklabels()] == [
-        "0.9",
-        "0.99",
-    ] and "every 2, n = 3" in left.get_title()
-    assert [label.get_text() for label in right.get_xticklabels()] == [
-        "2",
-        "4",
-    ] and "momentum 0.99, n = 3" in right.get_title()
+    assert texts(left.get_xticklabels()) == ["0.9", "0.99"] and "every 2, n = 3" in left.get_title()
+    assert texts(right.get_xticklabels()) == ["2", "4"] and "momentum 0.99, n = 3" in right.get_title()
     expected = [100 * hares[(hares.momentum == 0.99) & (hares.every == every)].accuracy.mean() for every in (2, 4)]
     assert list(right.lines[0].get_ydata()) == pytest.approx(expected)
 
