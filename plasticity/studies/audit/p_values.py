@@ -1,5 +1,4 @@
-"""Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is if it
-can.
+"""Whether a printed Mann-Whitney p-value can come from the runs that the tables allow, and how plausible it is then.
 
 One-sided throughout, with 1 for the side that is presumed greater. Three ways to a p: the exact distribution (with
 ties: a share of all arrangements), the normal approximation with or without the continuity correction of one half, and
@@ -47,11 +46,9 @@ def exact_tails(n1: int, n2: int) -> np.ndarray:
     """P(U >= u) without ties for u = 0 .. n1 n2, float [n1 n2 + 1]."""
     p = np.empty(n1 * n2 + 1)
     for u in range(n1 * n2 + 1):
-        whole, rest = divmod(u, n2)  # `whole` of the n1 lie above all others, one above `rest` of them
-        ones = (
-            np.array([-1.0] * (n1 - whole - (whole < n1)) + [rest - 0.5] * (whole < n1) + [n2 + 1.0] * whole)
-            + np.arange(n1) / 100
-        )
+        whole, rest = divmod(u, n2)
+        above = [n2] * whole + [rest] * (whole < n1)  # how many of the others the first, the second, ... lie above
+        ones = np.array(above + [0] * (n1 - len(above))) - 0.5 + np.arange(n1) / 100
         p[u] = mannwhitneyu(ones, np.arange(n2), alternative="greater", method="exact").pvalue
     return p
 
@@ -100,10 +97,9 @@ def u_and_ties(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
     """U and tie sum of each row of [a, n1] against each of [b, n2]: two arrays [a, b]."""
     x, y = ones[:, None, :, None], others[None, :, None, :]
     u = ((x > y) + (x == y) / 2).sum((2, 3))
-    shape = len(ones), len(others)
-    both = np.concatenate(
-        [np.broadcast_to(side, (*shape, side.shape[-1])) for side in (ones[:, None], others[None])], -1
-    )
+    n, *shape = ones.shape[1], len(ones), len(others)
+    both = np.empty((*shape, n + others.shape[1]), ones.dtype)
+    both[..., :n], both[..., n:] = ones[:, None], others
     equal = (both[..., None] == both[..., None, :]).sum(-1)
     return u, (equal**2 - 1).sum(-1)
 
