@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -47,15 +48,16 @@ def build(profile: str, results: Path, out: Path | None = None) -> Path:
     else than an earlier site, RuntimeError if Sphinx objects to a page.
     """
     about, results = get_profile(profile), Path(results)
+    import_module("myst_nb")  # where it is missing, the error says so at once
+    if not (ROOT / "docs" / "conf.py").exists():
+        raise FileNotFoundError(f"the site is made in a checkout of the project, and {ROOT} is none: pip install -e it")
     out = Path(out or results / "site")
     books, unfinished = executed(results / "notebooks", profile)
     if not books:
         command = missing_command("00", profile, results.as_posix())
         raise FileNotFoundError(f"no executed notebooks in {results / 'notebooks'}; `{command}` makes them")
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
-        raise FileExistsError(
-            f"{out} holds something that is no earlier site; choose another folder with --out, or empty it"
-        )
+        raise FileExistsError(f"{out} holds something that is no earlier site; empty it, or choose another with --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary)
@@ -273,24 +275,11 @@ def duration(seconds: float) -> str:
 
 def sphinx(folder: Path, title: str) -> None:
     """Run Sphinx on ``folder/pages`` into ``folder/site``. Raises RuntimeError with its warnings, which are errors."""
-    options = [
-        "-q",
-        "-W",
-        "--keep-going",
-        "-j",
-        "auto",
-        "-b",
-        "html",
-        "-c",
-        str(ROOT / "docs"),
-        "-D",
-        f"html_title={title}",
-    ]
-    places = ["-d", str(folder / "doctrees"), str(folder / "pages"), str(folder / "site")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    line = [sys.executable, "-m", "sphinx", *options, *places]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    options = ["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-D", f"html_title={title}"]
+    places = ["-c", ROOT / "docs", "-d", folder / "doctrees", folder / "pages", folder / "site"]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    line = [sys.executable, "-m", "sphinx", *options, *map(str, places)]
+    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(
-            "Sphinx does not accept the pages:\n" + done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
-        )
+        said = done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
+        raise RuntimeError(f"Sphinx does not accept the pages:\n{said}")

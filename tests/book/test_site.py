@@ -182,6 +182,12 @@ def test_what_is_no_executed_notebook_of_the_profile_is_refused(tmp_path, profil
     assert not (tmp_path / "site").exists()
 
 
+def test_without_a_checkout_there_is_no_site(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="in a checkout of the project"):
+        site.build("mini", executed(tmp_path, "20_analysis", notebook(papermill=NOTED)))
+
+
 def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
     executed(tmp_path, "20_analysis", notebook(papermill=NOTED))
     with pytest.raises(FileExistsError, match="no earlier site"):
