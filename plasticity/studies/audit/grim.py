@@ -4,6 +4,7 @@ Brown & Heathers 2017 (GRIM) for means, Anaya 2016 and Allard 2018 (GRIMMER) for
 proof that n whole numbers with such a sum and sum of squares exist.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -11,6 +12,13 @@ from functools import lru_cache
 from math import ceil, floor, isqrt
 
 import numpy as np
+
+
+def number(text: str, where: str) -> Decimal:
+    """A number as printed, all digits kept. Raises ValueError that says where it stands and what is expected."""
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text.strip()):
+        raise ValueError(f"{where}: {text.strip()!r} is no number; expected digits as printed, such as 60.355")
+    return Decimal(text.strip())
 
 
 def interval(printed: Decimal) -> tuple[Fraction, Fraction]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..main_paper.numbers import DATASETS, RESULTS, RUNS, number
+from ..main_paper.numbers import DATASETS, RESULTS, RUNS
 from . import grim
 
 # A row of a table: `group` (a data set: one test set), `name`, and numbers as printed; epochs None if there are none.
@@ -64,7 +64,7 @@ def _line(place: int, row: dict[str, str]) -> Line:
     group, where = row.get("group") or row.get("dataset", ""), f"row {place} ({row['name'].strip()})"
     no_epochs = not (row.get("epochs", "") + row.get("epochs_std", "")).strip()
     wanted = Line._fields[2:4] if no_epochs else Line._fields[2:]
-    numbers = {name: number(row.get(name, ""), f"{where}, {name}") for name in wanted}
+    numbers = {name: grim.number(row.get(name, ""), f"{where}, {name}") for name in wanted}
     for name, value in numbers.items():
         if value < 0:
             raise ValueError(f"{where}, {name}: {value} is negative; expected a number of at least 0")

@@ -5,7 +5,6 @@ Digits are kept as printed (`Decimal`), so that what follows from them follows e
 """
 
 import csv
-import re
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,13 +12,6 @@ from statistics import mean
 from typing import NamedTuple
 
 import pandas as pd
-
-
-def number(text: str, where: str) -> Decimal:
-    """A number as printed, all digits kept. Raises ValueError that says where it stands and what is expected."""
-    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text.strip()):
-        raise ValueError(f"{where}: {text.strip()!r} is no number; expected digits as printed, such as 60.355")
-    return Decimal(text.strip())
 
 
 @dataclass(frozen=True)

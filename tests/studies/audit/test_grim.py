@@ -16,13 +16,13 @@ from plasticity.studies.audit.grim import (
     interval,
     moments,
     multisets,
+    number,
     possible_counts,
     possible_epochs,
     possible_sizes,
     realizable,
     smallest_squares,
 )
-from plasticity.studies.main_paper.numbers import number
 
 D = Decimal
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from legible import assert_legible
+from helpers import assert_legible
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_paired import phases, record

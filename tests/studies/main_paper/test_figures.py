@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from legible import assert_legible
+from helpers import assert_legible
 from matplotlib.figure import Figure
 from test_evidence import world
 

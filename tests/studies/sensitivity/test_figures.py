@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from legible import assert_legible
+from helpers import assert_legible
 
 from plasticity.analysis import figures
 from plasticity.studies.sensitivity import figures as sensitivity_figures
