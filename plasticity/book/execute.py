@@ -1,10 +1,5 @@
-"""Strict, atomic papermill: a notebook under another name exists only if it ran to its end, with the parameters asked
-for.
+"""Strict, atomic papermill: an executed notebook exists only if it ran to its end, with the parameters asked for."""
 
-plasticity execute notebooks/20_analysis.ipynb out.ipynb -p profile mini -p repeats 5
-"""
-
-import argparse
 import ast
 import glob
 import os
@@ -30,8 +25,7 @@ REFUSED = (ValueError, NoSuchKernel, *FILES)
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM while a notebook runs: the first interrupts its cell; a second one, or `GRACE`, kills its
-    kernel."""
+    """Ctrl-C and SIGTERM as a notebook runs: the first interrupts its cell; a second, or `GRACE`, kills the kernel."""
 
     def __init__(self):
         self.received = self.kernel = None
@@ -62,15 +56,13 @@ class Interrupts:
             self.timer.start()
 
     def send(self, number):
-        """Signal the kernel and all that it has started: a session of its own, which a terminal's Ctrl-C does not
-        reach."""
+        """Signal the kernel and all that it has started: a session of its own, out of reach of a terminal's Ctrl-C."""
         if self.kernel and self.kernel.provisioner and self.kernel.provisioner.pgid:
             with suppress(ProcessLookupError):
                 os.killpg(self.kernel.provisioner.pgid, number)
 
     def before_cell(self, cell, cell_index):
-        """Let no further cell run after a signal, even if the one that it interrupted took no notice. nbclient calls
-        this."""
+        """Let no further cell run after a signal, even if the interrupted one took no notice. nbclient calls this."""
         self.running = True
         if self.received:
             self.send(signal.SIGKILL)
@@ -123,8 +115,8 @@ def execute(notebook: str | Path, target: str | Path, parameters: dict | None = 
 
     ``parameters`` are values, checked against the notebook's own. Raises ValueError for a wrong parameter,
     papermill.PapermillExecutionError for a failing cell (its ``ename`` is DeadKernelError where the kernel died in it),
-    OSError where the notebook can't be written; KeyboardInterrupt, or SystemExit for SIGTERM, when the kernel has been
-    stopped.
+    OSError where the notebook can't be written; KeyboardInterrupt, or SystemExit for SIGTERM, when the kernel has
+    been stopped.
     """
     target, texts = Path(target), {}
     for name, value in (parameters or {}).items():
@@ -166,8 +158,7 @@ def _run(notebook, private: Path, values: dict, log: bool, interrupts: Interrupt
 
 
 def _note_death(private: Path, stopped: bool):
-    """Write into the notebook which cell its kernel died in. Raises PapermillExecutionError, as for an error in the
-    cell."""
+    """Write into the notebook which cell its kernel died in. Raises PapermillExecutionError, as for a failing cell."""
     book = nbformat.read(private, as_version=4)
     begun = [cell for cell in book.cells if cell.cell_type == "code" and cell.metadata.papermill.start_time]
     name, why = "DeadKernelError", "the kernel died while it ran this cell (killed, or out of memory?)"
@@ -184,8 +175,7 @@ def partial(target: str | Path) -> Path:
 
 
 def _private(target: Path) -> Path:
-    """This process's own name for the unfinished notebook; those of processes that were killed on this machine are
-    removed."""
+    """This process's own name for the unfinished notebook; those of processes killed on this machine are removed."""
     start, end = f".{target.stem}.{platform.node()}-", ".partial.ipynb"
     for path in target.parent.glob(glob.escape(start) + "*" + end):
         pid = path.name.removeprefix(start).removesuffix(end)
@@ -194,38 +184,8 @@ def _private(target: Path) -> Path:
     return target.parent / f"{start}{os.getpid()}{end}"
 
 
-def _what_failed(error: papermill.PapermillExecutionError) -> str:
+def what_failed(error: papermill.PapermillExecutionError) -> str:
     """One line on the cell, by the number that it has in the partial notebook."""
     if error.ename == "DeadKernelError":
         return f"its kernel died in cell {error.exec_count} (killed, or out of memory?); {RECORDED}"
     return f"cell {error.exec_count} failed: {error.ename}: {next(iter(error.evalue.splitlines()), '')}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line. Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the kernel died, or
-    the disk is full; 130: interrupted (143: by SIGTERM)."""
-    parser = argparse.ArgumentParser(prog="plasticity execute", description=__doc__.splitlines()[0])
-    parser.add_argument("notebook")
-    parser.add_argument("target")
-    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    options = parser.parse_args(arguments)
-    try:
-        print(f"wrote {execute(options.notebook, options.target, dict(options.parameter))}")
-        return 0
-    except REFUSED as error:
-        line, code = f"error: {error}", 2
-    except OSError as error:
-        why = f"{options.target} was not written: {error.strerror or error}"
-        line, code = f"error: {why}; {RECORDED} when that is fixed", 1
-    except papermill.PapermillExecutionError as error:
-        line, code = f"error: {options.notebook}: {_what_failed(error)}; see {partial(options.target)}", 1
-    except RuntimeError as error:
-        line, code = f"error: {options.notebook}: {error}", 1
-    except (KeyboardInterrupt, SystemExit) as stop:
-        line, code = "interrupted: what is recorded stays; start again to go on", getattr(stop, "code", 130)
-    print(line, file=sys.stderr)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

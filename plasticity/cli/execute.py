@@ -7,6 +7,8 @@ Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the k
 130: interrupted (143: by SIGTERM).
 """
 
+import sys
+
 
 def arguments(parser):
     parser.add_argument("notebook")
@@ -18,7 +20,24 @@ def arguments(parser):
 
 
 def main(options) -> int:
-    from ..book import execute
+    import papermill
 
-    parts = [part for name, value in options.parameter for part in ("-p", name, value)]
-    return execute.main([options.notebook, options.target, *parts])
+    from ..book.execute import RECORDED, REFUSED, execute, partial, what_failed
+
+    notebook, target = options.notebook, options.target
+    try:
+        print(f"wrote {execute(notebook, target, dict(options.parameter))}")
+        return 0
+    except REFUSED as error:
+        said, code = f"error: {error}", 2
+    except OSError as error:
+        why = error.strerror or error
+        said, code = f"error: {target} was not written: {why}; {RECORDED} when that is fixed", 1
+    except papermill.PapermillExecutionError as error:
+        said, code = f"error: {notebook}: {what_failed(error)}; see {partial(target)}", 1
+    except RuntimeError as error:
+        said, code = f"error: {notebook}: {error}", 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        said, code = "interrupted: what is recorded stays; start again to go on", getattr(stop, "code", 130)
+    print(said, file=sys.stderr)
+    return code

@@ -33,11 +33,6 @@ def results_of(options: argparse.Namespace) -> Path:
     return Path(options.results or f"results/{options.profile}")
 
 
-def parameters(options: dict) -> list[str]:
-    """Options as ``-p NAME VALUE`` of `execute`."""
-    return [part for name, value in options.items() for part in ("-p", name, str(value))]
-
-
 def reproduce(profile: str, **said: str | Path) -> str:
     """The command that makes a profile, with the options that are not the usual ones."""
     usual = {"results": f"results/{profile}", "data": "data"}

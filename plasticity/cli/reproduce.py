@@ -5,8 +5,10 @@ Example:
     plasticity reproduce mini --checks
 """
 
+from argparse import Namespace
 from pathlib import Path
 
+from . import execute as command
 from . import options as shared
 from .status import remember
 
@@ -80,6 +82,5 @@ def in_checkout() -> None:
 
 def execute(notebook: Path, target: Path, values: dict) -> int:
     """One notebook, with parameters; the exit code of `plasticity execute`."""
-    from ..__main__ import main
-
-    return main(["execute", str(notebook), str(target), *shared.parameters(values)])
+    values = [(name, str(value)) for name, value in values.items()]
+    return command.main(Namespace(notebook=str(notebook), target=str(target), parameter=values))

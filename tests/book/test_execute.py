@@ -15,6 +15,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from plasticity.__main__ import main
 from plasticity.book import execute
 
 SLOW = pytest.mark.slow
@@ -63,24 +64,23 @@ def test_other_types_are_refused(name, text):
 
 def test_unknown_parameter_exits_2_before_anything_runs(tmp_path, capsys):
     source = notebook(tmp_path / "a.ipynb")
-    assert execute.main([str(source), str(tmp_path / "out.ipynb"), "-p", "profil", "mini"]) == 2
+    assert main(["execute", str(source), str(tmp_path / "out.ipynb"), "-p", "profil", "mini"]) == 2
     assert "unknown parameter 'profil'; this notebook has: profile, repeats" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["a.ipynb"]
 
 
 def test_missing_notebook_exits_2(tmp_path, capsys):
-    assert execute.main([str(tmp_path / "no.ipynb"), str(tmp_path / "out.ipynb")]) == 2
+    assert main(["execute", str(tmp_path / "no.ipynb"), str(tmp_path / "out.ipynb")]) == 2
     assert "no.ipynb" in capsys.readouterr().err
 
 
 def test_a_target_that_cannot_be_exits_2(tmp_path, capsys):
     source = notebook(tmp_path / "a.ipynb")
-    assert execute.main([str(source), str(source / "out.ipynb")]) == 2
+    assert main(["execute", str(source), str(source / "out.ipynb")]) == 2
     assert f"'{source}'" in capsys.readouterr().err
 
 
-# --- whole or not at all
-# ------------------------------------------------------------------------------------------------
+# --- whole or not at all ----------------------------------------------------------------------------------------------
 @pytest.fixture
 def out(tmp_path):
     """A target that has an older good copy."""
@@ -104,13 +104,13 @@ def test_a_failing_cell_keeps_its_traceback_and_success_removes_it(tmp_path, out
         tmp_path / "a.ipynb", "print(profile, repeats + 1)\nif repeats == 0: raise KeyError('lost\\nlines')"
     )
     before = out.read_bytes()
-    assert execute.main([str(source), str(out)]) == 1
+    assert main(["execute", str(source), str(out)]) == 1
     assert capsys.readouterr().err.endswith(
         f"error: {source}: cell 2 failed: KeyError: 'lost\\nlines'; see {execute.partial(out)}\n"
     )
     assert names(out.parent) == ["out.ipynb", "out.partial.ipynb"] and out.read_bytes() == before
     assert len(failed(execute.partial(out), "KeyError")) == 1
-    assert execute.main([str(source), str(out), "-p", "repeats", "4"]) == 0
+    assert main(["execute", str(source), str(out), "-p", "repeats", "4"]) == 0
     assert names(out.parent) == ["out.ipynb"] and "mini 5" in out.read_text()
     assert nbformat.read(out, as_version=4).metadata.papermill.output_path == str(out)
 
@@ -118,7 +118,7 @@ def test_a_failing_cell_keeps_its_traceback_and_success_removes_it(tmp_path, out
 @SLOW
 def test_leaving_early_is_no_success(tmp_path, out, capsys):
     source, before = notebook(tmp_path / "a.ipynb", "import sys\nsys.exit()", "print('after')"), out.read_bytes()
-    assert execute.main([str(source), str(out)]) == 1
+    assert main(["execute", str(source), str(out)]) == 1
     assert "a cell called sys.exit: the cells after it did not run" in capsys.readouterr().err
     assert out.read_bytes() == before and failed(execute.partial(out), "SystemExit")
 
@@ -128,7 +128,7 @@ def test_a_kernel_that_dies_is_reported_where_it_died(tmp_path, out, capsys):
     dies = "import os, pathlib, subprocess\nworker = subprocess.Popen(['sleep', '99'])\n"
     dies += f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(worker.pid))\nos.kill(os.getpid(), 9)"
     source, before = notebook(tmp_path / "a.ipynb", dies, "print('after')"), out.read_bytes()
-    assert execute.main([str(source), str(out)]) == 1
+    assert main(["execute", str(source), str(out)]) == 1
     died = "its kernel died in cell 2 (killed, or out of memory?); what is recorded stays: start again to go on"
     assert capsys.readouterr().err == f"error: {source}: {died}; see {execute.partial(out)}\n"
     assert out.read_bytes() == before and failed(execute.partial(out), "DeadKernelError") == [dies]
@@ -165,8 +165,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, out):
     assert names(out.parent) == [other.name, "out.ipynb"]
 
 
-# --- Ctrl-C
-# -------------------------------------------------------------------------------------------------------------
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 @pytest.fixture(autouse=True)
 def heeded():
     """Where a script starts pytest with &, the shell has Ctrl-C ignored, and all it starts inherit that."""
@@ -189,13 +188,14 @@ except KeyboardInterrupt:
 
 def start(source, target, *more):
     """The command in a session of its own."""
-    command = [sys.executable, "-m", "plasticity.book.execute", source, target, *more]
+    command = [sys.executable, "-m", "plasticity", "execute", source, target, *more]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
 def kernels():
     """The kernels that this process started; other tests may have left a fork server for the next worker."""
-    return [child for child in psutil.Process().children() if "ipykernel" in " ".join(child.cmdline())]
+    living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in living if "ipykernel" in " ".join(child.cmdline())]
 
 
 def wait_for(*paths):
@@ -257,7 +257,7 @@ def test_sigterm_stops_it_too_even_if_a_cell_takes_no_notice(tmp_path, out, caps
         tmp_path / "a.ipynb", waits(tmp_path, "pass"), f"pathlib.Path({str(tmp_path)!r}, 'after').touch()"
     )
     with signals_when((tmp_path / "running", signal.SIGTERM)):
-        assert execute.main([str(source), str(out)]) == 143
+        assert main(["execute", str(source), str(out)]) == 143
     assert (tmp_path / "cleaned").exists() and not (tmp_path / "after").exists()
     assert "interrupted: what is recorded stays" in capsys.readouterr().err
     assert len(failed(execute.partial(out), "KeyboardInterrupt")) == 1 and kernels() == []
@@ -271,7 +271,7 @@ def test_sigterm_stops_it_too_even_if_a_cell_takes_no_notice(tmp_path, out, caps
 def test_ctrl_c_before_the_first_cell(tmp_path, out, capsys):
     private = execute._private(out)  # papermill writes it before it starts the kernel
     with signals_when((private, signal.SIGINT)):
-        assert execute.main([str(notebook(tmp_path / "a.ipynb", waits(tmp_path))), str(out)]) == 130
+        assert main(["execute", str(notebook(tmp_path / "a.ipynb", waits(tmp_path))), str(out)]) == 130
     assert not (tmp_path / "running").exists() and kernels() == []
     assert "interrupted: what is recorded stays" in capsys.readouterr().err
     assert names(out.parent) == ["out.ipynb", "out.partial.ipynb"]
@@ -285,14 +285,13 @@ def test_a_cell_that_will_not_stop_is_killed(tmp_path, out, capsys, monkeypatch,
     files = ["running", "cleaned"] if way == "a second Ctrl-C" else ["running"]
     started = time.monotonic()
     with signals_when(*[(tmp_path / name, signal.SIGINT) for name in files]):
-        assert execute.main([str(notebook(tmp_path / "a.ipynb", stubborn)), str(out)]) == 130
+        assert main(["execute", str(notebook(tmp_path / "a.ipynb", stubborn)), str(out)]) == 130
     assert time.monotonic() - started < 12 and kernels() == []
     assert "interrupted: what is recorded stays" in capsys.readouterr().err
     assert failed(execute.partial(out), "KeyboardInterrupt") == [stubborn]
 
 
-# --- a full disk
-# ----------------------------------------------------------------------------------------------------------
+# --- a full disk ------------------------------------------------------------------------------------------------------
 def fill(file):
     """Text of a cell, and what it does here: write until nothing more goes in."""
     with suppress(OSError), open(file, "ab", buffering=0) as ballast:
@@ -308,10 +307,10 @@ def test_a_full_disk_costs_no_good_copy(tmp_path, small_disk, capsys):
         f"from contextlib import suppress\n{inspect.getsource(fill)}\nif profile == 'fills': fill({str(ballast)!r})\n"
     )
     source = notebook(tmp_path / "a.ipynb", cell + "print(profile * 10_000)")
-    assert execute.main([str(source), str(out)]) == 0
+    assert main(["execute", str(source), str(out)]) == 0
     before = out.read_bytes()
     for profile in ("fills", "mini"):
-        assert execute.main([str(source), str(out), "-p", "profile", profile]) == 1
+        assert main(["execute", str(source), str(out), "-p", "profile", profile]) == 1
         said = capsys.readouterr()
         assert (
             f"error: {out} was not written: No space left on device; what is recorded stays: start again to go on when"
@@ -322,5 +321,5 @@ def test_a_full_disk_costs_no_good_copy(tmp_path, small_disk, capsys):
         fill(ballast)
     assert said.out == "", "a cell ran, although there was no room from the start"
     ballast.unlink()
-    assert execute.main([str(source), str(out), "-p", "profile", "late"]) == 0
+    assert main(["execute", str(source), str(out), "-p", "profile", "late"]) == 0
     assert "late" * 10_000 in out.read_text() and names(small_disk) == ["out.ipynb"]
