@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import plasticity
 from plasticity import train
 from plasticity.__main__ import COMMANDS
 from plasticity.methods import registry
@@ -27,6 +28,11 @@ def test_an_included_table_is_linked_too(page):
     """GitHub includes nothing."""
     text = (ROOT / page).read_text("utf-8")
     assert all(f"]({table})" in text for table in re.findall(r"^```\{include\} (\S+)$", text, flags=re.M))
+
+
+def test_all_public_names_have_their_place():
+    text = (ROOT / "docs/names.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\.\. auto\w+:: plasticity\.(\w+)$", text, flags=re.M)) == plasticity.__all__
 
 
 def test_readme_is_short():
