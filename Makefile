@@ -87,7 +87,9 @@ doctor: | $(SUITE)  ## The device, the packages, the data and weights, the runs,
 	@$(PLASTICITY) doctor $(PROFILE) --results $(RESULTS) --data $(DATA)
 
 scheduler: | $(HAS)suite-cluster  ## A Dask scheduler on port 8786, or at the scheduler file ENGINE=FILE.json
-	@while true; do $(DASK) scheduler --no-dashboard $(if $(filter %.json,$(ENGINE)),--port 0 --scheduler-file $(ENGINE),--port 8786); \
+	@export DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0 DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=50; \
+	while true; do $(DASK) scheduler --no-dashboard --preload plasticity.running.dask \
+	$(if $(filter %.json,$(ENGINE)),--port 0 --scheduler-file $(ENGINE),--port 8786); \
 	sleep 2; done
 
 worker: | $(HAS)suite-cluster  ## A worker for the scheduler ENGINE=tcp://HOST:8786 or FILE.json, started again when it ends

@@ -76,7 +76,7 @@ def test_ctrl_c_says_what_stays_and_leaves_nobody(script, tmp_path):
     said = [process.stdout.readline() for _ in range(2)]
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    rest = process.communicate(timeout=8)[0]
+    rest = process.communicate(timeout=20)[0]  # most of it Python's own end, on a busy machine
     assert process.returncode == 130 and "of 12 done and recorded; start again to go on" in rest, said
     end = time.monotonic() + 3
     while any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family):
