@@ -1,10 +1,11 @@
 """Worker processes that may die: a dead one is replaced, and the job it had is reported lost, not failed.
 
 A pool is anything with ``free``, ``running``, ``at_once`` (how many it does at a time), ``start(key, function,
-*arguments)`` and ``next() -> (key, outcome)``: here local processes, or this process alone; in `cluster` a Dask
-cluster. An outcome is what the function returned, or `JobFailed`, or `Lost`.
+*arguments)`` and ``next() -> (key, outcome)``: here local processes, or this process alone; in `dask` a Dask cluster.
+An outcome is what the function returned, or `JobFailed`, or `Lost`.
 """
 
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -55,15 +56,16 @@ def attempt(function, *arguments):
     try:
         return function(*arguments)
     except Exception as error:
-        if isinstance(error, Busy):
-            kind = "busy"
-        elif isinstance(error, OSError) and error.errno in DISK:
-            kind = "disk"
-        else:
-            kind = "place" if isinstance(error, (Unready, OSError, MemoryError, torch.OutOfMemoryError)) else "job"
-        return JobFailed(
-            kind, f"{type(error).__name__}: {error}", traceback.format_exc(), time.perf_counter() - started
-        )
+        words, seconds = f"{type(error).__name__}: {error}", time.perf_counter() - started
+        return JobFailed(_kind(error), words, traceback.format_exc(), seconds)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, Busy):
+        return "busy"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return "disk"
+    return "place" if isinstance(error, (Unready, OSError, MemoryError, torch.OutOfMemoryError)) else "job"
 
 
 def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
@@ -87,17 +89,11 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             said = outcome.why
             waiting.appendleft(key)
         elif isinstance(outcome, Lost):
-            yield (
-                key,
-                JobFailed(
-                    "place", f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)"
-                ),
-            )
+            why = f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)"
+            yield key, JobFailed("place", why)
         elif kind == "disk":
-            raise OSError(
-                f"{outcome.message}. Free some space and start again: what is recorded is whole, and runs go on from "
-                f"their last checkpoint"
-            )
+            kept = "what is recorded is whole, and runs go on from their last checkpoint"
+            raise OSError(f"{outcome.message}. Free some space and start again: {kept}")
         elif kind == "busy":
             waiting.append(key)
             busy += 1
@@ -149,17 +145,14 @@ class InProcess:
 
 
 class Processes:
-    """A pool of local processes with one torch thread each; where ``device`` names no GPU, they take the visible ones
-    in turn.
+    """Local processes with one torch thread each; where ``device`` names no GPU, they take the visible ones in turn.
 
     Use as a context: leaving it by an exception, such as a Ctrl-C, ends the workers within ``GRACE`` seconds, a second
-    Ctrl-C at once. Workers end by themselves when this process dies. A worker that dies is replaced when it is next
-    needed.
+    Ctrl-C at once. Workers end by themselves when this process dies. One that dies is replaced when it is next needed.
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
-        # A fork of a server that has imported everything is ready in milliseconds, so that replacing a worker costs
-        # nothing.
+        # A fork of a server that has imported everything is ready in milliseconds: replacing a worker costs nothing.
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context = multiprocessing.get_context(method)
         if method == "forkserver":
@@ -214,10 +207,8 @@ class Processes:
         why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         self.stillborn += not worker.ready
         if self.stillborn >= STILLBORN:
-            raise RuntimeError(
-                f"{STILLBORN} worker processes in a row died as they started (the last one {why}): "
-                f"python -m plasticity doctor may say what is wrong"
-            )
+            died = f"{STILLBORN} worker processes in a row died as they started (the last one {why})"
+            raise RuntimeError(f"{died}: plasticity doctor may say what is wrong")
         return Lost(f"worker process {worker.process.pid} was {why}" if code < 0 else f"worker process {why}")
 
     def __exit__(self, kind, *_):
@@ -253,10 +244,8 @@ class _Worker:
     def give(self, key, function, arguments):
         """Begin a job."""
         self.job = key
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died in between, as next() will find out
             self.pipe.send((function, arguments))
-        except (BrokenPipeError, ConnectionResetError):  # it died in between: next() will find that out
-            pass
 
 
 def _work(pipe, environment: dict[str, str]):

@@ -1,6 +1,7 @@
 """The Dask pool, on a real scheduler and real workers of this machine that come late, differ, and get killed."""
 
 import asyncio
+import contextlib
 import errno
 import importlib
 import os
@@ -40,14 +41,8 @@ def note(path, seconds):
     time.sleep(seconds)
 
 
-def fail(kind):
-    raise {
-        "busy": Busy("b"),
-        "disk": OSError(errno.ENOSPC, "full"),
-        "place": Unready("no weights"),
-        "job": ValueError("no"),
-        "exit": SystemExit(3),
-    }[kind]
+def fail(error):
+    raise error
 
 
 def die():
@@ -76,19 +71,13 @@ class Site:
             self.kill(process)
 
     def dask(self, *command, **environment):
-        log = open(self.folder / f"{len(self.processes)}.log", "w")  # noqa: SIM115
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)} | environment
         options = ["--no-dashboard", "--scheduler-file", str(self.file)]
-        self.processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "dask", *command, *options],
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        environment = (
+            os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])} | environment
         )
-        log.close()
+        with open(self.folder / f"{len(self.processes)}.log", "w") as log:
+            output = {"stdout": log, "stderr": log, "env": environment, "start_new_session": True}
+            self.processes.append(subprocess.Popen([sys.executable, "-m", "dask", *command, *options], **output))
         return self.processes[-1]
 
     def scheduler(self, port=0):
@@ -101,10 +90,8 @@ class Site:
     @staticmethod
     def kill(process):
         """A process with its children, such as a nanny with its worker."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
 
@@ -165,19 +152,27 @@ def test_nobody_answers_or_no_scheduler(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+ERRORS = {
+    "busy": Busy("b"),
+    "disk": OSError(errno.ENOSPC, "full"),
+    "place": Unready("no weights"),
+    "job": ValueError("no"),
+    "exit": SystemExit(3),
+}
+
+
 @pytest.mark.slow
 def test_outcomes(site, capfd):
-    kinds = {"busy": "busy", "disk": "disk", "place": "place", "job": "job", "exit": "job"}
     with Cluster(site.file, code) as pool:
         assert pool.free and pool.running == 0 and pool.at_once == 2
         for key in range(10):
             pool.start(key, double, key)
-        for kind in kinds:
-            pool.start(kind, fail, kind)
+        for kind, error in ERRORS.items():
+            pool.start(kind, fail, error)
         assert pool.running == 15
         done = outcomes(pool)
     assert [done[key] for key in range(10)] == [{"twice": 2 * key, "threads": 1} for key in range(10)]
-    assert {kind: done[kind].kind for kind in kinds} == kinds
+    assert [done[kind].kind for kind in ERRORS] == ["busy", "disk", "place", "job", "job"]
     assert done["job"].message == "ValueError: no" and "in fail" in done["job"].traceback
     assert "SystemExit: 3" in done["exit"].message and capfd.readouterr() == ("", "")
 

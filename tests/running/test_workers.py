@@ -37,31 +37,17 @@ def die(_):
     os._exit(3)
 
 
-def fail(kind):
-    raise {"job": RuntimeError, "place": FileNotFoundError, "busy": Busy}[kind](f"this is {kind}")
-
-
-def fail_twice(marks):
+def third_time(marks, error):
+    """Raises the error the first two times."""
     marks.joinpath(str(len(list(marks.iterdir())))).touch()
     if len(list(marks.iterdir())) < 3:
-        raise RuntimeError("not yet")
+        raise error("not yet")
     return "at last"
-
-
-def count_busy(marks):
-    marks.joinpath(str(len(list(marks.iterdir())))).touch()
-    if len(list(marks.iterdir())) < 3:
-        raise Busy("another one is at it")
-    return "mine"
 
 
 def where_am_i(_):
     time.sleep(0.3)
-    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("SAID_LATER"), torch.get_num_threads(), os.getpid()
-
-
-def nap(seconds):
-    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("SAID_LATER"), torch.get_num_threads()
 
 
 @pytest.mark.parametrize("pool", [InProcess, lambda: Processes(2)])
@@ -78,10 +64,8 @@ def test_a_worker_that_dies_is_replaced_and_its_job_done(tmp_path, capsys):
 def test_a_job_that_kills_every_worker_is_given_up_and_is_no_failure(monkeypatch):
     monkeypatch.setattr(workers, "LOSSES", 3)
     outcome = done(die, {0: (0,)}, Processes(2), retries=5)[0]
-    assert (
-        outcome.kind == "place"
-        and "3 workers died under it; the last worker process ended with exit code 3" in outcome.message
-    )
+    assert outcome.kind == "place"
+    assert "3 workers died under it; the last worker process ended with exit code 3" in outcome.message
 
 
 def test_workers_that_never_start_are_a_clear_error(monkeypatch):
@@ -100,45 +84,46 @@ class _Stillborn(workers._Worker):
         self.job, self.ready = None, False
 
 
-def test_errors_say_whose_they_are():
+def raising(error):
+    raise error
+
+
+KINDS = [
+    (Busy("another one is at it"), "busy"),
+    (OSError(errno.ENOSPC, "full"), "disk"),
+    (OSError(errno.EROFS, "read-only"), "disk"),
+    (FileNotFoundError("x"), "place"),
+    (MemoryError(), "place"),
+    (torch.OutOfMemoryError("GPU"), "place"),
+    (Unready("no weights"), "place"),
+    (ValueError("x"), "job"),
+]
+
+
+@pytest.mark.parametrize("error, kind", KINDS, ids=repr)
+def test_errors_say_whose_they_are(error, kind):
     assert attempt(double, 4) == 8
-    outcome = attempt(fail, "job")
-    assert (outcome.kind, outcome.message) == ("job", "RuntimeError: this is job") and "in fail" in outcome.traceback
-    assert attempt(fail, "place").kind == "place" and attempt(fail, "busy").kind == "busy"
-
-    def raising(error):
-        raise error
-
-    for error, kind in [
-        (OSError(errno.ENOSPC, "full"), "disk"),
-        (OSError(errno.EROFS, "read-only"), "disk"),
-        (MemoryError(), "place"),
-        (torch.OutOfMemoryError("GPU"), "place"),
-        (Unready("no weights"), "place"),
-        (ValueError("x"), "job"),
-    ]:
-        assert attempt(raising, error).kind == kind, error
+    outcome = attempt(raising, error)
+    assert outcome.kind == kind and outcome.message == f"{type(error).__name__}: {error}"
+    assert "in raising" in outcome.traceback
 
 
 def test_retries_are_counted_per_job_and_the_last_error_is_kept(tmp_path, capsys):
-    assert done(fail_twice, {0: (tmp_path,)}, InProcess(), retries=2) == {0: "at last"}
+    assert done(third_time, {0: (tmp_path, RuntimeError)}, InProcess(), retries=2) == {0: "at last"}
     assert "try 3 of 3" in capsys.readouterr().out
-    outcome = done(fail, {"x": ("job",), "y": ("job",)}, InProcess(), retries=1)
-    assert [outcome[key].message for key in "xy"] == ["RuntimeError: this is job"] * 2
+    outcome = done(raising, {key: (RuntimeError(key),) for key in "xy"}, InProcess(), retries=1)
+    assert {key: outcome[key].message for key in "xy"} == {"x": "RuntimeError: x", "y": "RuntimeError: y"}
     assert capsys.readouterr().out.count("try 2 of 2") == 2
 
 
 def test_a_busy_job_is_asked_again_until_it_is_free(tmp_path):
-    assert done(count_busy, {0: (tmp_path,)}, InProcess()) == {0: "mine"}
-
-
-def full(_):
-    raise OSError(errno.ENOSPC, "No space left on device")
+    assert done(third_time, {0: (tmp_path, Busy)}, InProcess()) == {0: "at last"}
 
 
 def test_a_full_disk_stops_the_grid_at_once():
+    full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match="No space left on device.*Free some space and start again"):
-        done(full, {n: (n,) for n in range(100)}, InProcess())
+        done(raising, {n: (full,) for n in range(100)}, InProcess())
 
 
 def test_workers_take_the_gpus_in_turn_one_thread_each_and_todays_environment(monkeypatch):
@@ -146,9 +131,7 @@ def test_workers_take_the_gpus_in_turn_one_thread_each_and_todays_environment(mo
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("SAID_LATER", "yes")
     found = done(where_am_i, {n: (n,) for n in range(6)}, Processes(3, "auto")).values()
-    assert {gpu for gpu, *_ in found} == {"3", "GPU-7"} and {(said, threads) for _, said, threads, _ in found} == {
-        ("yes", 1)
-    }
+    assert {gpu for gpu, *_ in found} == {"3", "GPU-7"} and {tuple(rest) for _, *rest in found} == {("yes", 1)}
     found = done(where_am_i, {n: (n,) for n in range(2)}, Processes(2, "cuda:1")).values()
     assert {gpu for gpu, *_ in found} == {None}
 
@@ -165,16 +148,13 @@ def test_without_cuda_there_are_no_gpus():
 
 
 SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_workers
-from plasticity import workers
+import time
+from plasticity.running.workers import Processes
 if __name__ == "__main__":
-    pool = workers.Processes(2)
-    with pool:
-        pool.start(0, test_workers.nap, 60)
-        pool.start(1, test_workers.nap, 60)
-        pool.start if pool.free else print("started", flush=True)
+    with Processes(2) as pool:
+        pool.start(0, time.sleep, 60)
+        pool.start(1, time.sleep, 60)
+        print(pool.free, flush=True)
         pool.next()
 """
 
@@ -182,18 +162,11 @@ if __name__ == "__main__":
 @pytest.fixture
 def napping(tmp_path):
     """A process with two workers that sleep, in a process group of its own, and the workers."""
-    (tmp_path / "script.py").write_text(SCRIPT.format(tests=os.path.dirname(__file__)))
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "script.py"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout.readline() == "started\n"
-    while (
-        len(family := psutil.Process(process.pid).children(recursive=True)) < 4
-    ):  # resource tracker, fork server, two workers
+    (tmp_path / "script.py").write_text(SCRIPT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py"], start_new_session=True, **pipes)
+    assert process.stdout.readline() == "False\n"
+    while len(family := psutil.Process(process.pid).children(recursive=True)) < 4:  # two trackers and two workers
         time.sleep(0.1)
     yield process, family
     for member in family:
@@ -216,23 +189,23 @@ def ended(family, seconds):
 def test_workers_end_when_the_parent_is_killed(napping):
     process, family = napping
     process.kill()
-    assert ended(family, 6)
+    assert ended(family, 15)
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_within_a_few_seconds(napping):
     process, family = napping
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(5) != 0 and ended(family, 6)
+    assert process.wait(15) != 0 and ended(family, 15)  # mostly the end of Python itself, on a busy machine
     assert process.stderr.read().strip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.slow
 def test_outcomes_of_a_pool_are_values_raised_or_lost(tmp_path):
     with Processes(1) as pool:
-        for function, kind in [(double, int), (fail, JobFailed), (die, Lost), (double, int)]:
+        for function, kind in [(double, int), (raising, JobFailed), (die, Lost), (double, int)]:
             assert pool.free and not pool.running
-            pool.start("key", function, "job" if function is fail else 1)
+            pool.start("key", function, ValueError("x") if function is raising else 1)
             assert pool.running and not pool.free
             key, outcome = pool.next()
             assert key == "key" and isinstance(outcome, kind)
