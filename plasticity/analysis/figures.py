@@ -32,6 +32,7 @@ VERDICTS = {  # colour and mark: each tells them apart alone
     "undecided": (BLUE, "D"),
     "not tested": (GREY, "v"),
 }
+CONVERGING = ("base", "10M", "25N", "scratch")
 CM = 1 / 2.54
 WIDTH, LINE, LETTERS = 12, 0.38, 36  # of a forest: its width and the height of a line of text in cm, letters in a line
 STYLE = {
@@ -298,11 +299,11 @@ def transfer(frame: pd.DataFrame) -> Figure:
 
 
 @style()
-def convergence(histories: pd.DataFrame, cases=("base", "10M", "25N", "scratch")) -> Figure:
-    """Validation accuracy by epoch: mean over seeds, band from least to most, median stopping epoch marked."""
-    figure, axes, panels = _panels(histories[histories.case.isin(cases)], "validation_accuracy")
+def convergence(histories: pd.DataFrame) -> Figure:
+    """Validation accuracy by epoch of `CONVERGING`: mean over seeds, band from least to most, median stop marked."""
+    figure, axes, panels = _panels(histories[histories.case.isin(CONVERGING)], "validation_accuracy")
     for ax, rows in panels:
-        for i, case in enumerate(c for c in cases if (rows.case == c).any()):
+        for i, case in enumerate(c for c in CONVERGING if (rows.case == c).any()):
             runs, colour = rows[rows.case == case], _colour(case)
             table, stop = carried_forward(runs, rows.epoch.max()), runs.groupby("seed").epoch.max().median()
             mean, ends = table.mean(axis=1), (table.min(axis=1), table.max(axis=1))

@@ -36,6 +36,7 @@ SOURCES = {  # sizes of the test set that the text or the public data suggest
     ("Fruit25", 1250): "a published folder with 50 images a class",
     ("Fruit25", 2250): "a fifth of Table 1's 450 a class",
 }
+WINDOW = 201  # sizes around one, whose share that fits is its chance to fit
 ENUMERATED = 5  # the most runs of a row of which all possible results are listed
 
 
@@ -131,10 +132,10 @@ def settle(lines: list[Line]) -> dict[str, Settled]:
     return found
 
 
-def expected_by_luck(lines: list[Line], window: int = 201, **assumed) -> float:
+def expected_by_luck(lines: list[Line], **assumed) -> float:
     """How many sizes would fit all lines if each fitted by luck alone: a size's chance with a line is the share of the
-    ``window`` sizes around it that the line allows, and lines are independent."""
-    box, chance = np.ones(window), 1.0
+    `WINDOW` sizes around it that the line allows, and lines are independent."""
+    box, chance = np.ones(WINDOW), 1.0
     for line in lines:
         fits = sizes_of(line, **assumed).astype(float)
         chance = chance * np.convolve(fits, box, "same") / np.convolve(np.ones(len(SIZES)), box, "same")
