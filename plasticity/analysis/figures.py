@@ -174,7 +174,9 @@ def _estimates(ax, part, looks, bar):
         ax.text(1.03, row.place, row.said, size=8, va="center", transform=ax.get_yaxis_transform())
     ax.set(yticks=part.place, yticklabels=part.label, ylim=(part.lines.sum() or 1, 0), xlabel="".join(part.unit[:1]))
     ax.margins(x=0.08)
-    if not len(known):
+    if len(known):
+        ax.locator_params(axis="x", nbins=6)
+    else:
         ax.set_xticks([])
 
 
