@@ -4,16 +4,17 @@ Coetzer, Schreuder, Bosman 2026, section 3.1. One call does it, in place, on any
 
     report = reinitialize(model, "10M")
 
-The paper's text and its released code differ in three details; ``reading`` chooses (the code made the numbers):
+The paper's text and its released code differ; ``reading`` chooses (the code made the numbers):
 
     reading   biases                                       MN noise (eq. 1)
-    "code"    the smallest P% of each bias tensor to zero  one draw a tensor
-    "text"    all to zero, in the base case, too           one draw a weight
+    "code"    the smallest P% of each bias tensor to zero  one draw per tensor
+    "text"    all to zero, in the base case, too           one draw per weight
 """
 
 import copy
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -42,6 +43,17 @@ READINGS = ("code", "text")
 UTILITIES = ("magnitude", "gradient")
 SCOPES = ("tensor", "global")
 BIASES = ("smallest", "zero", "keep")
+ROUNDINGS = ("floor", "bernoulli")
+CHOICES = dict(reading=READINGS, utility=UTILITIES, scope=SCOPES, biases=(None, *BIASES), rounding=ROUNDINGS)
+INITIALISERS = ("reset_parameters", "_reset_parameters")  # what PyTorch's layers call the function that draws them anew
+
+
+class NothingToReset(ValueError):
+    """The case leaves every entry of this model as it is."""
+
+
+class NotFinite(ValueError):
+    """A weight or its gradient is NaN or infinite, so nothing can be compared with it."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +85,8 @@ class Case:
             return cls(text)
         match = re.fullmatch(r"(\d+(?:\.\d+)?)? ?([A-Z]+)", str(text))
         if not match or match[2] not in METHODS:
-            raise ValueError(
-                f"unknown case {text!r}; write a percentage and a method, such as '10M' (methods: {', '.join(METHODS)}), "
-                f"or one of {', '.join(CONTROLS)}"
-            )
+            known = f"(methods: {', '.join(METHODS)}), or one of {', '.join(CONTROLS)}"
+            raise ValueError(f"unknown case {text!r}; write a percentage and a method, such as '10M' {known}")
         return cls(match[2], None if match[1] is None else float(Fraction(match[1]) / 100))
 
     def __str__(self) -> str:
@@ -127,8 +137,8 @@ def reinitialize(
     threshold: float | None = None,
     relative: bool = False,
     rounding: str = "floor",
-    exclude: tuple[str, ...] | list[str] = (),
-    include: tuple[str, ...] | list[str] = (),
+    exclude: str | Sequence[str] = (),
+    include: str | Sequence[str] = (),
     optimizer: torch.optim.Optimizer | None = None,
     generator: torch.Generator | None = None,
     dry_run: bool = False,
@@ -142,20 +152,19 @@ def reinitialize(
     Args:
         case: percentage and method, "10M"; with ``threshold``, the method alone, "M".
         reading: "code" or "text", see this module's docstring.
-        utility: "magnitude" |w|, or "gradient" |w x g| with g from ``gradients`` (parameter name -> tensor of its shape).
+        utility: "magnitude" |w|, or "gradient" |w x g| with g from ``gradients`` (by name, each of its weight's shape).
         scope: weights compete within their own "tensor", or "global" (biases then compete with biases).
         biases: overrides the reading: "smallest" (reset to zero as many as weights), "zero" (all), "keep".
-        threshold: instead of a percentage, reset what has utility <= threshold; ``relative``: <= threshold x mean utility.
-        rounding: "floor" (the paper), or "bernoulli" (Hernandez-Garcia et al. 2025: up with probability of the remainder).
+        threshold: instead of a percentage, reset utilities <= threshold; ``relative``: <= threshold x mean utility.
+        rounding: "floor" (the paper), or "bernoulli" (Hernandez-Garcia et al. 2025: up, with the remainder's chance).
         exclude: parameters or modules to leave alone, by name: ("fc", "cls_token").
-        include: one-dimensional weights, such as gains of norm layers, that compete too, each as a tensor of its own; by name of
-            the parameter or of a module around it: ("bn1", "layer1"). What is excluded stays excluded.
+        include: one-dimensional weights that compete too, such as norm layers' gains, by name; ``exclude`` wins.
         optimizer: its moments of the reset entries become zero (a step count belongs to the whole tensor and stays).
         generator: source of every random draw; without one, a fresh seed is drawn and reported.
         dry_run: report only; nothing is written.
 
     Raises:
-        ValueError: naming the value and what is allowed; also where no entry at all would be reset.
+        NothingToReset: no entry at all would change. ValueError: naming the value and what is allowed.
     """
     case = Case.parse(case)
     _check(case, reading, utility, scope, biases, gradients, threshold, rounding)
@@ -165,56 +174,41 @@ def reinitialize(
     seed = generator.initial_seed()
     weights, shifts = _competitors(model, exclude, include)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-    prune = partial(
-        _prune,
-        gradients=gradients,
-        fraction=fraction,
-        threshold=threshold,
-        relative=relative,
-        scope=scope,
-        rounding=rounding,
-    )
 
-    masks = {}
-    if case.method in METHODS:
-        masks = prune(weights, generator=generator)
-        if not any(map(_count, masks.values())):
-            raise ValueError(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
+    def choose(utilities: Tensor) -> Tensor:
+        if threshold is not None:
+            return utilities <= (threshold * utilities.mean() if relative else threshold)
+        return _smallest(utilities, _number(fraction, len(utilities), rounding, generator))
+
+    masks = _prune(weights, gradients, scope, choose) if case.method in METHODS else {}
+    if case.method in METHODS and not any(map(_count, masks.values())):
+        raise NothingToReset(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
     biases = biases or ("zero" if reading == "text" else "smallest")
     if biases == "zero":
-        masks |= {n: torch.ones_like(p, dtype=torch.bool) for n, p in shifts.items()}
+        masks |= {name: torch.ones_like(shift, dtype=torch.bool) for name, shift in shifts.items()}
     elif biases == "smallest" and case.method != "base":
-        masks |= prune(shifts, generator=generator)
+        masks |= _prune(shifts, gradients, scope, choose)
     if case.method == "biases" and not any(map(_count, masks.values())):
-        raise ValueError(
-            f"case 'biases' with biases={biases!r} resets nothing: no bias of the model has an entry to spare"
-        )
+        raise NothingToReset(f"case 'biases' with biases={biases!r} resets nothing: no bias has an entry to spare")
     if case.method in ("R", "RM"):  # before anything is written
-        for name in masks.keys() - shifts.keys():
-            _owner(model, name, case.method)
+        for name in weights:
+            _require_initialiser(model, name, case.method)
 
     changes = []
     for name, mask in masks.items():
-        parameter, is_bias = model.get_parameter(name), name in shifts
-        reset = _count(mask)
+        parameter, is_bias, reset = model.get_parameter(name), name in shifts, _count(mask)
         if reset and not dry_run:
             _write(parameter, mask, 0.0 if is_bias else _new_values(model, name, case, reading, reset, generator))
-            _forget(optimizer, parameter, mask)
+            clear_moments(optimizer, parameter, mask)
         changes.append(TensorChange(name, "bias" if is_bias else "weight", parameter.numel(), reset))
     return Report(str(case), seed, tuple(changes))
 
 
 def _check(case, reading, utility, scope, biases, gradients, threshold, rounding):
-    choices = {
-        "reading": (reading, READINGS),
-        "utility": (utility, UTILITIES),
-        "scope": (scope, SCOPES),
-        "biases": (biases, (None, *BIASES)),
-        "rounding": (rounding, ("floor", "bernoulli")),
-    }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
+    given = {"reading": reading, "utility": utility, "scope": scope, "biases": biases, "rounding": rounding}
+    for name, value in given.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(map(repr, CHOICES[name]))}")
     if case.method == "scratch":
         raise ValueError("case 'scratch' means training without pretrained weights; there is nothing to re-initialise")
     if case.method in METHODS and (case.fraction is None) == (threshold is None):
@@ -224,106 +218,96 @@ def _check(case, reading, utility, scope, biases, gradients, threshold, rounding
     if threshold is not None and not threshold >= 0:
         raise ValueError(f"threshold={threshold} must be zero or more: utilities are absolute values")
     if (utility == "gradient") != (gradients is not None):
-        raise ValueError(
-            "utility='gradient' needs gradients={parameter name: tensor}, and only that utility takes them"
-        )
+        raise ValueError("utility='gradient' needs gradients={parameter name: tensor}; only that utility takes them")
 
 
 def _competitors(model, exclude, include) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The parameters that compete: tensors of two or more dimensions, and biases (any tensor named so, as the code has it)."""
+    """The weights and the biases that compete; a bias is any parameter named so, as the released code has it."""
     names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
-    excluded = _inside(names, exclude, "exclude", "parameter or module")
     gains = {n: p for n, p in names.items() if p.ndim == 1 and "bias" not in n}
-    included = _inside(gains, include, "include", "one-dimensional weight")
-    named = {n: p for n, p in model.named_parameters() if p.is_floating_point() and id(p) not in excluded}
-    shifts = {n: p for n, p in named.items() if "bias" in n}
-    return {n: p for n, p in named.items() if (p.ndim >= 2 or id(p) in included) and n not in shifts}, shifts
+    excluded = _named(names, exclude, "exclude", "parameter or module")
+    included = _named(gains, include, "include", "one-dimensional weight")
+    competing = {n: p for n, p in model.named_parameters() if p.is_floating_point() and id(p) not in excluded}
+    shifts = {n: p for n, p in competing.items() if "bias" in n}
+    return {n: p for n, p in competing.items() if n not in shifts and (p.ndim >= 2 or id(p) in included)}, shifts
 
 
-def _inside(names, entries, argument, kind) -> set[int]:
-    """The parameters that these entries name, themselves or by a module around them."""
+def _named(parameters, entries, argument, kind) -> set[int]:
+    """The identities of the parameters that these entries name, themselves or by a module around them."""
     found = set()
     for entry in [entries] if isinstance(entries, str) else entries:
-        inside = {id(p) for n, p in names.items() if n == entry or n.startswith(entry + ".")}
+        inside = {id(p) for n, p in parameters.items() if n == entry or n.startswith(entry + ".")}
         if not inside:
-            raise ValueError(
-                f"{argument}={entry!r} names no {kind} of this model; it has: {', '.join(names) or 'none'}"
-            )
+            known = ", ".join(parameters) or "none"
+            raise ValueError(f"{argument}={entry!r} names no {kind} of this model; it has: {known}")
         found |= inside
     return found
 
 
-def _utility(name, parameter, gradients, room=None) -> Tensor:
-    """|w| or |w x g| (section 2.3), never in less than single precision; ``room`` is float32 memory [>= size] to use."""
-    weight = parameter.detach()
-    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+def _prune(group, gradients, scope, choose) -> dict[str, Tensor]:
+    """Which entries go, a boolean mask per tensor; in scope "global" all tensors compete as one long tensor."""
+    if scope == "tensor" or not group:
+        return {n: choose(_utility(n, p, gradients).flatten()).view(p.shape) for n, p in group.items()}
+    joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
+    pieces = choose(joint).split([p.numel() for p in group.values()])
+    return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
+
+
+def _utility(name, parameter, gradients) -> Tensor:
+    """|w| or |w x g| (section 2.3), never in less than single precision."""
+    weight = _wide(parameter)
     if gradients is not None:
-        weight = weight * _gradient(name, weight, gradients)
-    fits = room is not None and room.dtype == weight.dtype and room.device == weight.device
-    utility = torch.abs(weight, out=room[: weight.numel()].view(weight.shape) if fits else None)
+        if name not in gradients or gradients[name].shape != weight.shape:
+            raise ValueError(f"gradients must hold a tensor of shape {tuple(weight.shape)} for {name!r}")
+        weight = weight * gradients[name].to(weight.device, weight.dtype)
+    utility = weight.abs()
     if utility.numel() and not math.isfinite(utility.max()):
-        raise ValueError(
-            f"parameter {name!r} holds NaN or infinite values (or its gradient does): mend the weights first"
+        raise NotFinite(
+            f"parameter {name!r} holds NaN or infinite values (or its gradient does): fix the weights first"
         )
     return utility
 
 
-def _gradient(name, weight, gradients):
-    if name not in gradients or gradients[name].shape != weight.shape:
-        raise ValueError(f"gradients must hold a tensor of shape {tuple(weight.shape)} for {name!r}")
-    return gradients[name].to(weight.device, weight.dtype)
+def _wide(parameter) -> Tensor:
+    """Values in at least single precision."""
+    return parameter.detach().float() if parameter.dtype in (torch.float16, torch.bfloat16) else parameter.detach()
 
 
-def _prune(group, *, gradients, fraction, threshold, relative, scope, rounding, generator) -> dict[str, Tensor]:
-    """Which entries go, as a boolean mask a tensor. Scope "global" lets all tensors compete as one long tensor."""
-    if scope == "global" and group:
-        joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
-        pieces = _mask(joint, fraction, threshold, relative, rounding, generator)
-        pieces = pieces.split([p.numel() for p in group.values()])
-        return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
-    # Two rows of memory for all tensors: touching fresh pages for each one would take longer than the selection itself.
-    rows = torch.empty(2, max((p.numel() for p in group.values()), default=0), dtype=torch.float32)
-    choose = partial(
-        _mask, fraction=fraction, threshold=threshold, relative=relative, rounding=rounding, generator=generator
-    )
-    return {
-        n: choose(_utility(n, p, gradients, rows[0]).flatten(), room=rows[1]).view(p.shape) for n, p in group.items()
-    }
-
-
-def _mask(utility, fraction, threshold, relative, rounding, generator, room=None) -> Tensor:
-    if threshold is not None:
-        return utility <= (threshold * utility.mean() if relative else threshold)
-    share = Fraction(str(fraction)) * utility.numel()  # exact: 0.29 x 100 is 29, not 28.999...
+def _number(fraction, size, rounding, generator) -> int:
+    """How many of ``size`` entries a fraction is, exactly: 0.29 x 100 is 29, not 28.999..."""
+    share = Fraction(str(fraction)) * size
     count = math.floor(share)
     if rounding == "bernoulli":
         draw = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
         count += int(draw < float(share - count))
-    return _smallest(utility, count, room)
+    return count
 
 
-def _smallest(utility: Tensor, count: int, room: Tensor | None = None) -> Tensor:
+def _smallest(utilities: Tensor, count: int) -> Tensor:
     """Mask of the ``count`` smallest of a flat tensor, ties by position; by selection, which needs no sorting."""
     if count == 0:
-        return torch.zeros_like(utility, dtype=torch.bool)
-    if not utility.is_cpu:
-        cut = utility.kthvalue(count).values
-        mask = utility <= cut
-    else:  # NumPy selects and compares on the CPU several times faster than torch
-        array = utility.numpy()
-        ordered = (
-            room[: utility.numel()].numpy()
-            if room is not None and room.dtype == utility.dtype
-            else np.empty_like(array)
-        )
-        np.copyto(ordered, array)
-        ordered.partition(count - 1)
-        cut = float(ordered[count - 1])
-        mask = torch.from_numpy(array <= array.dtype.type(cut))
+        return torch.zeros_like(utilities, dtype=torch.bool)
+    if utilities.is_cpu:  # NumPy selects and compares on the CPU several times faster than torch
+        cut = _kth_smallest(utilities.numpy(), count - 1)
+        mask = torch.from_numpy(utilities.numpy() <= cut)
+    else:
+        cut = utilities.kthvalue(count).values
+        mask = utilities <= cut
     surplus = _count(mask) - count
     if surplus:
-        mask[(utility == cut).nonzero().flatten()[-surplus:]] = False
+        mask[(utilities == cut).nonzero().flatten()[-surplus:]] = False
     return mask
+
+
+def _kth_smallest(values: np.ndarray, k: int, sample: int = 2**14, slack: int = 256) -> float:
+    """The k-th smallest (from 0) of a flat array, sought in the few percent that a sample puts around it."""
+    step = max(1, len(values) // sample)
+    spread = np.sort(values[::step])
+    low, high = spread[max(0, k // step - slack)], spread[min(len(spread) - 1, k // step + slack)]
+    near = values[(low <= values) & (values <= high)]
+    rank = k - np.count_nonzero(values < low)
+    near, rank = (near, rank) if 0 <= rank < len(near) else (values, k)
+    return float(np.partition(near, rank)[rank])
 
 
 def _count(mask: Tensor) -> int:
@@ -333,41 +317,50 @@ def _count(mask: Tensor) -> int:
 
 def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
     """The method's new values: a number for all reset entries, or a tensor [count]."""
-    weight = model.get_parameter(name).detach()
     draws = partial(torch.randn, generator=generator, device=generator.device)
     if case.method in ("M", "MN"):
-        mean = (weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight).mean().item()
+        mean = _wide(model.get_parameter(name)).mean().item()
         return mean if case.method == "M" else mean * (1 + draws(1 if reading == "code" else count) / 10)
     if case.method in ("NS", "N"):
         return draws(count) * (0.2 if case.method == "NS" else 1)
-    return 0.0 if case.method == "Z" else _initialiser(model, name, case.method, count, generator)
-
-
-def _initialiser(model, name, method, count, generator) -> float | Tensor:
-    """Values as the owning layer's own ``reset_parameters`` draws them, or the mean of that distribution."""
-    owner, reset = _owner(model, name, method)
-    layer = copy.deepcopy(owner).float().cpu()
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        # Unlike torch.manual_seed, this leaves the streams of other devices alone.
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        getattr(layer, reset)()
-    fresh = layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
-    if method == "R":
-        return fresh[torch.randperm(fresh.numel(), generator=generator, device=generator.device)[:count].cpu()]
-    # PyTorch's layers either fill a tensor with a constant or draw it symmetrically about zero.
+    if case.method == "R":
+        return draw_initial(model, name, count, generator)
+    if case.method == "Z":
+        return 0.0
+    fresh = _fresh(model, name, generator)  # PyTorch's layers fill a tensor or draw it symmetrically about zero
     return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
 
 
-def _owner(model, name, method) -> tuple[nn.Module, str]:
-    """The layer that a parameter belongs to, and the name of the function that initialises it."""
-    owner = model.get_submodule(name.rpartition(".")[0])
-    reset = "reset_parameters" if hasattr(owner, "reset_parameters") else "_reset_parameters"
-    if not hasattr(owner, reset):
-        raise ValueError(
-            f"method {method!r}: {name!r} belongs to {type(owner).__name__}, which has no reset_parameters(); "
-            f"exclude it or choose another method"
-        )
-    return owner, reset
+def has_initialiser(model: nn.Module, name: str) -> bool:
+    """Whether the layer that owns the parameter ``name`` can draw it anew: methods R and RM need that."""
+    return any(hasattr(_owner(model, name), reset) for reset in INITIALISERS)
+
+
+def _owner(model, name) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` values [count], in random order, of the parameter ``name`` as its layer's own initialiser draws it."""
+    fresh = _fresh(model, name, generator)
+    return fresh[torch.randperm(len(fresh), generator=generator, device=generator.device)[:count].cpu()]
+
+
+def _fresh(model, name, generator) -> Tensor:
+    """A parameter as its layer's own initialiser draws it, flat; neither the model nor a global stream takes notice."""
+    layer = copy.deepcopy(_owner(model, name)).float().cpu()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        # Unlike torch.manual_seed, this leaves the streams of other devices alone.
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        next(getattr(layer, reset) for reset in INITIALISERS if hasattr(layer, reset))()
+    return layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
+
+
+def _require_initialiser(model, name, method):
+    if not has_initialiser(model, name):
+        kind = type(_owner(model, name)).__name__
+        why = f"{name!r} belongs to {kind}, which has no reset_parameters()"
+        raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
 
 
 def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):
@@ -377,8 +370,8 @@ def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):
         parameter.masked_fill_(mask, float(values))
 
 
-def _forget(optimizer, parameter, mask):
-    state = optimizer.state.get(parameter, {}) if optimizer else {}
-    for key, value in state.items():
+def clear_moments(optimizer: torch.optim.Optimizer | None, parameter: Tensor, where) -> None:
+    """Set an optimiser's moments of some entries of a parameter to zero: whatever it keeps in the parameter's shape."""
+    for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items():
         if key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape:
-            value[mask] = 0
+            value[where] = 0

@@ -1,14 +1,22 @@
 """What several test modules share. Test modules do not import each other."""
 
+import copy
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+from torch import nn
 
+from plasticity import Run, train
 from plasticity.datasets.world import Arrays
+from plasticity.interventions import Start
+from plasticity.running.checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,3 +81,121 @@ def assert_legible(figure, smallest=7, name=""):
     pairs = itertools.combinations(boxes, 2)
     assert not [(a, b) for (a, one), (b, two) in pairs if one.padded(-1).overlaps(two.padded(-1))], name
     assert min(text.get_size() for text in figure.findobj(Text) if text.get_text()) >= smallest, name
+
+
+# --- comparing networks and runs --------------------------------------------------------------------------------------
+def state_of(model):
+    """A copy of all parameters and buffers by name."""
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def equal(one, two):
+    """Whether two states, or two networks, are the same bit for bit."""
+    one, two = (each.state_dict() if isinstance(each, nn.Module) else each for each in (one, two))
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def same(one, two):
+    """Whether two runs have the same result bit for bit."""
+    numbers = ("history", "metrics", "histogram", "resets")
+    networks = equal(one.model, two.model) and equal(one.best_model, two.best_model)
+    return networks and all(getattr(one, name) == getattr(two, name) for name in numbers)
+
+
+# --- runs that are killed and taken up again --------------------------------------------------------------------------
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+class Interrupting(Checkpoint):
+    """Fails right after the state of an epoch was written, as a kill would."""
+
+    def __init__(self, folder, epoch):
+        super().__init__(folder)
+        self.last = epoch
+
+    def due(self):
+        return True
+
+    def save(self, epoch, state):
+        super().save(epoch, state)
+        if epoch == self.last:
+            raise Interrupted
+
+
+class Resuming(Checkpoint):
+    """Takes a state up and writes none."""
+
+    def due(self):
+        return False
+
+
+class Keeping(Checkpoint):
+    """Keeps the states after every epoch, each in a folder of its own: ``<folder>-<epoch>``."""
+
+    def due(self):
+        return True
+
+    def save(self, epoch, state):
+        super().save(epoch, state)
+        shutil.copytree(self.folder, f"{self.folder}-{epoch}")
+
+
+def interrupted(run, world, folder, epoch, **more):
+    """Train until the state of an epoch is written in ``folder``."""
+    with pytest.raises(Interrupted), Interrupting(folder, epoch) as checkpoint:
+        fit(run, world, checkpoint=checkpoint, **more)
+
+
+def resumed(run, world, folder, **more):
+    """Take up the state in ``folder``, which stays, and train to the end."""
+    with Resuming(folder) as checkpoint:
+        return fit(run, world, checkpoint=checkpoint, **more)
+
+
+def fit(run, world, **more):
+    """Train a run on the CPU; pretrained weights are the world's own."""
+    return train.fit(run, world, "cpu", weights=world / f"{run.architecture}.pt", **more)
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+PHASES = Run(  # a warm start of two phases of two epochs, from scratch; the learning rate falls after the first of each
+    "mini_simplenet",
+    "photos",
+    weights="none",
+    scenario="warm_start(subset=0.5, noise=0.2, equal=false)",
+    patience=0,
+    validation=0.0,
+    max_epochs=2,
+    batch_size=8,
+    augment="flip",
+    schedule="steps",
+    optimizer="sgd",
+    lr=0.05,
+    momentum=0.9,
+)
+
+
+def start_of(model=None, seed=1, **fields):
+    """A `Start` of the first phase; ``model`` gives an optimiser."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1) if model else None
+    usual = {"generator": torch.Generator().manual_seed(seed), "optimizer": optimizer, "gradients": dict}
+    return Start(**usual | fields)
+
+
+def prepared(method, model, **fields):
+    """The method after its preparation of a network."""
+    method.prepare(model, start_of(model, **fields))
+    return method
+
+
+def without_state(method):
+    """The method, which loses its state when it is taken up again."""
+    method = copy.copy(method)
+    method.load_state_dict = lambda state: None
+    return method
+
+
+def pictures(count, size=4, channels=3):
+    """Noise [count, channels, size, size]."""
+    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(count))

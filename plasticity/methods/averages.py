@@ -1,6 +1,7 @@
 """A slow moving average beside the trained network: it predicts, takes the network back to itself, or teaches it.
 
-In a combination the average begins as the network that the methods before it leave: "10M + ema" averages from the re-initialised one.
+In a combination the average begins as the network that the methods before it leave: "10M + ema" averages from the
+re-initialised one.
 """
 
 import copy
@@ -15,11 +16,13 @@ from ..training import notation
 
 @dataclass(eq=False)
 class Ema(Intervention):
-    """An exponential moving average of the network, which predicts (Tarvainen & Valpola 2017, section 2; Lee et al. 2024, section 5.1).
+    """An exponential moving average of the network, which predicts (Tarvainen & Valpola 2017, sec. 2; Lee et al. 2024,
+    5.1).
 
-    After every optimiser step: slow <- momentum x slow + (1 - momentum) x fast, over parameters and float buffers (as H&T's
-    released code averages normalisation buffers, too); integer buffers are copied. It begins as a copy of the network before
-    the first step and goes on through all phases; there is no correction for that start, and no ramp-up of the momentum.
+    After every optimiser step: slow <- momentum x slow + (1 - momentum) x fast, over parameters and float buffers
+    (H&T's released code averages normalisation buffers, too); integer buffers are copied. It begins as a copy of the
+    network before the first step and goes on through all phases, with no correction for that start and no ramp-up of
+    the momentum.
 
     momentum: from 0 (the network itself), below 1; 0.999 as Lee et al. 2024, section 4.3.
     """
@@ -29,20 +32,14 @@ class Ema(Intervention):
     predicts = True
 
     def __post_init__(self):
-        notation.within(self)
-        if not self.momentum < 1:
-            raise ValueError(
-                f"{type(self).__name__}: momentum={self.momentum!r} is outside its range (from 0, below 1)"
-            )
+        notation.within(self, momentum="[0, 1)")
 
     def prepare(self, model, start):
         """In the first phase make the slow copy, always in evaluation mode and without gradients."""
         if start.phase == 1:
             self.slow = copy.deepcopy(model).eval().requires_grad_(False)
-        pairs = [
-            *zip(self.slow.parameters(), model.parameters(), strict=True),
-            *zip(self.slow.buffers(), model.buffers(), strict=True),
-        ]
+        slow, fast = ([*network.parameters(), *network.buffers()] for network in (self.slow, model))
+        pairs = list(zip(slow, fast, strict=True))
         # Weights are loaded in place, so these lists stay valid; a tied parameter is listed, and averaged, once.
         self.averaged = [[pair[i] for pair in pairs if pair[0].is_floating_point()] for i in (0, 1)]
         self.copied = [[pair[i] for pair in pairs if not pair[0].is_floating_point()] for i in (0, 1)]
@@ -70,14 +67,15 @@ class Ema(Intervention):
 
 @dataclass(eq=False)
 class HareTortoise(Ema):
-    """The trained network (hare) goes back to its moving average (tortoise) at intervals (Lee et al. 2024, section 4.2, Algorithm 1).
+    """The trained network (hare) goes back to its moving average (tortoise) at intervals (Lee et al. 2024, 4.2,
+    Algorithm 1).
 
     The algorithm as printed assigns the average to the hare; meant are section 4.2's equations: theta_t <- mu theta_t +
-    (1 - mu) theta_h after each step, theta_h <- theta_t at each reset. The tortoise predicts (section 4.3). The hare gets
-    a copy, buffers included, so that the two never share memory (in the released code they do for a step); the optimiser
-    keeps its state, the tortoise goes on through all phases.
+    (1 - mu) theta_h after each step, theta_h <- theta_t at each reset. The tortoise predicts (section 4.3). The hare
+    gets a copy, buffers included, so that the two never share memory (in the released code they do for a step); the
+    optimiser keeps its state, the tortoise goes on through all phases.
 
-    momentum: mu, 0.999; every: epochs between resets, counted through all phases, 10 (section 4.3), 0 for none: then it is `Ema`.
+    momentum: mu, 0.999; every: epochs between resets, counted through all phases, 10 (section 4.3); 0: never, as `Ema`.
     """
 
     every: int = 10
@@ -86,7 +84,7 @@ class HareTortoise(Ema):
 
     @torch.no_grad()
     def after_epoch(self, epoch):
-        """Every so many epochs the hare goes back to the tortoise."""
+        """Every ``every`` epochs the hare goes back to the tortoise."""
         if self.every and epoch % self.every == 0:
             for slow, fast in (self.averaged, self.copied):
                 if slow:
@@ -95,12 +93,14 @@ class HareTortoise(Ema):
 
 @dataclass(eq=False)
 class SelfDistillation(Ema):
-    """The moving average teaches the network: strength x KL(teacher || student), the mean over the batch, is added to the loss.
+    """The moving average teaches the network: strength x KL(teacher || student), mean over the batch, is added to the
+    loss.
 
-    The comparison of Lee et al. 2024, section 5.1, after Tarvainen & Valpola 2017 (mean teacher; there with noise, mean squares and
-    a ramp-up) and Allen-Zhu & Li 2020. The paper leaves open what follows: temperature 1, a constant strength, the same
-    augmented images for both. The teacher is in evaluation mode, so that what teaches is the very network that predicts, and
-    no running statistic or random number is touched. The teacher predicts, as `Ema`, which it is at strength 0.
+    The comparison of Lee et al. 2024, section 5.1, after Tarvainen & Valpola 2017 (mean teacher; there with noise, mean
+    squares and a ramp-up) and Allen-Zhu & Li 2020. The paper leaves open what follows: temperature 1, a constant
+    strength, the same augmented images for both. The teacher is in evaluation mode, so that what teaches is the very
+    network that predicts, and no running statistic or random number is touched. The teacher predicts, as `Ema`, which
+    it is at strength 0.
 
     momentum: 0.999; strength: at least 0; 1, the smallest of those tuned over there (1, 5, 10).
     """
@@ -113,11 +113,9 @@ class SelfDistillation(Ema):
         return super().prepare(model, start)
 
     def penalty(self, model, logits, images):
-        """Zero where the student says what the teacher says; d/d logits is strength x (p_student - p_teacher) / batch."""
+        """Zero where student and teacher agree; d/d logits is strength x (p_student - p_teacher) / batch."""
         if not self.strength:
             return None
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=self.low_precision):
-            taught = self.slow(images).float()  # computes as train.forward does
-        return self.strength * F.kl_div(
-            logits.log_softmax(1), taught.log_softmax(1), reduction="batchmean", log_target=True
-        )
+            taught = self.slow(images).float().log_softmax(1)  # computes as batches.forward does
+        return self.strength * F.kl_div(logits.log_softmax(1), taught, reduction="batchmean", log_target=True)

@@ -1,7 +1,8 @@
-"""What is added to the loss of each batch: pulls of the parameters towards zero or an anchor, and of the logits towards zero.
+"""What is added to the loss of each batch: pulls of the parameters to zero or an anchor, and of the logits to zero.
 
-These are terms of the loss, so their gradients go through clipping and an optimiser's moments, unlike decoupled weight decay.
-No strength is halved but where a method's authors do; strength 0 leaves the run as it is, bit for bit.
+These are terms of the loss, so their gradients go through clipping and an optimiser's moments, unlike decoupled weight
+decay. Parameters that are not trained are left out. No strength is halved but where a method's authors do; strength 0
+leaves the run as it is, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,8 @@ class _Pull(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, strength: float, anchors: list[Tensor] | None, *parameters: Tensor) -> Tensor:
-        ctx.strength, ctx.gaps = (
-            strength,
-            torch._foreach_sub(parameters, anchors) if anchors else torch._foreach_mul(parameters, 1),
-        )
+        ctx.strength = strength
+        ctx.gaps = torch._foreach_sub(parameters, anchors) if anchors else torch._foreach_mul(parameters, 1)
         return strength * torch.stack(torch._foreach_norm(ctx.gaps)).square().sum()
 
     @staticmethod
@@ -37,7 +36,7 @@ class _Pull(torch.autograd.Function):
 
 
 def _pull(strength: float, parameters: list[Tensor], anchors: list[Tensor] | None = None) -> Tensor | None:
-    """strength x sum ||parameter - anchor||^2 (no anchors: zeros) over what is trained now, or None if that is nothing."""
+    """strength x sum ||parameter - anchor||^2 (no anchors: zeros) over what is trained now; None if that is nothing."""
     trained = [i for i, parameter in enumerate(parameters) if parameter.requires_grad]
     if not strength or not trained:
         return None
@@ -46,10 +45,9 @@ def _pull(strength: float, parameters: list[Tensor], anchors: list[Tensor] | Non
 
 @dataclass(eq=False)
 class L2(Intervention):
-    """strength x the sum of squares of ALL parameters, biases and normalisation included (Krogh & Hertz 1991; Lee et al. 2024, A.4).
+    """strength x the sum of squares of ALL parameters, norm layers included (Krogh & Hertz 1991; Lee et al. 2024, A.4).
 
-    Weight decay as it was meant: under SGD it is ``weight_decay`` = 2 x strength, under AdamW (decoupled) it is not. Parameters
-    that are not trained are left out.
+    Weight decay as it was meant: under SGD it is ``weight_decay`` = 2 x strength, under AdamW (decoupled) it is not.
 
     strength: at least 0; 1e-4, the smallest of those tuned over in A.4 (1e-4 to 1).
     """
@@ -71,10 +69,11 @@ class L2(Intervention):
 
 @dataclass(eq=False)
 class L2Init(L2):
-    """Regenerative regularisation: strength x ||theta - theta_0||^2 over ALL parameters (Kumar et al. 2023b; Lee et al. 2024, A.4).
+    """Regenerative regularisation: strength x ||theta - theta_0||^2, ALL parameters (Kumar et al. 2023b; Lee et al.
+    2024, A.4).
 
-    theta_0 is the network as the seed initialised it, the same in all phases, and also where pretrained weights were loaded
-    over it. (The code released with Lee et al. 2024 covers only two of the parameters.) Parameters that are not trained are left out.
+    theta_0 is the network as the seed initialised it, the same in all phases, and also where pretrained weights were
+    loaded over it. (The code released with Lee et al. 2024 covers only two of the parameters.)
 
     strength: at least 0; 1e-3, from the middle of those tuned over in A.4 (1e-4 to 1).
     """
@@ -95,10 +94,10 @@ class L2Init(L2):
 class L2SP(Intervention):
     """L2-SP: the backbone is pulled to where fine-tuning starts, the new head to zero (Li et al. 2018, section 3).
 
-    strength x ||w - w_0||^2 over the backbone + head_strength x ||w||^2 over the head, biases and normalisation included; the
-    paper writes alpha / 2 and beta / 2, so alpha is 2 x strength. w_0 are the weights at the beginning of the phase, as the
-    methods before this one in a combination leave them; a phase that begins from initialisation alone has no penalty.
-    Parameters that are not trained are left out.
+    strength x ||w - w_0||^2 over the backbone + head_strength x ||w||^2 over the head, biases and norm layers included;
+    the paper writes alpha / 2 and beta / 2, so alpha is 2 x strength. w_0 are the weights at the beginning of the
+    phase, as the methods before this one in a combination leave them; a phase that begins from initialisation alone has
+    no penalty.
 
     strength, head_strength: at least 0; 1e-3 each.
     """
@@ -114,8 +113,8 @@ class L2SP(Intervention):
     def prepare(self, model, start):
         """The network as it is becomes the anchor."""
         named = list(model.named_parameters()) if start.learned else []
-        self.backbone = [parameter for name, parameter in named if not name.startswith(f"{start.head}.")]
-        self.head = [parameter for name, parameter in named if name.startswith(f"{start.head}.")]
+        self.backbone = [p for name, p in named if not name.startswith(f"{start.head}.")]
+        self.head = [p for name, p in named if name.startswith(f"{start.head}.")]
         self.anchors = [_laid_out(parameter, parameter) for parameter in self.backbone]
         return []
 
@@ -137,9 +136,11 @@ class L2SP(Intervention):
 
 @dataclass(eq=False)
 class SpectralDecoupling(Intervention):
-    """strength / 2 x the mean squared norm of the logits of an image (Pezeshki et al. 2021, section 3; Lee et al. 2024, A.4).
+    """strength / 2 x the mean squared norm of an image's logits (Pezeshki et al. 2021, section 3; Lee et al. 2024,
+    A.4).
 
-    Summed, not averaged, over the classes. strength: their lambda, at least 0; 1e-3, from the middle of A.4's 1e-5 to 1.
+    Summed, not averaged, over the classes. strength: their lambda, at least 0; 1e-3, from the middle of A.4's 1e-5 to
+    1.
     """
 
     strength: float = 1e-3

@@ -60,9 +60,8 @@ def build(text: str, settings: Settings | None = None) -> Intervention:
 
 
 def _pieces(text: str) -> list[str]:
-    return [
-        piece.strip() for piece in re.split(r"\+(?![^(]*\))", str(text))
-    ]  # a plus inside parentheses separates nothing
+    pieces = re.split(r"\+(?![^(]*\))", str(text))  # a plus inside parentheses separates nothing
+    return [piece.strip() for piece in pieces]
 
 
 def _part(piece: str, text: str, settings: Settings | None = None) -> Intervention:
@@ -89,8 +88,7 @@ def _agree(parts: list[Intervention], text: str) -> None:
             raise ValueError(f"case {text!r} names {name!r} twice")
         if against := [other for other in names if other in part.excludes]:
             raise ValueError(f"case {text!r}: {name!r} and {against[0]!r} contradict each other; take one of them")
-    predicting = [name for name, part in zip(names, parts, strict=True) if part.predicts]
+    predicting = [repr(name) for name, part in zip(names, parts, strict=True) if part.predicts]
     if len(predicting) > 1:
-        raise ValueError(
-            f"case {text!r}: {' and '.join(map(repr, predicting))} each name the network that predicts; take one of them"
-        )
+        both = " and ".join(predicting)
+        raise ValueError(f"case {text!r}: {both} each name the network that predicts; take one of them")

@@ -7,43 +7,43 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Intervention
+from ..networks.parts import NORMS
 from ..training import notation
+from .chains import watched
 
-NORMS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-)  # the first: batch and instance normalisation
 CONNECTED = (nn.Linear, nn.MultiheadAttention)
 PRODUCTS = ("auto", "always", "never")
 
 
 @dataclass(eq=False)
 class SoftRescaling(Intervention):
-    """Soft Weight Rescaling (Oh et al. 2025, arXiv 2507.04683): bounds every layer's norm and leaves the predictions alone.
+    """Soft Weight Rescaling (Oh et al. 2025, arXiv 2507.04683): bounds every layer's norm and leaves the predictions
+    alone.
 
     After every optimiser step, with W_l and b_l of layer l and its norm n_l at the start of the first phase:
 
         c_l = (lambda n_l + (1 - lambda) |W_l|) / |W_l|,  W_l <- c_l W_l,  b_l <- C_l b_l,  |.| the Frobenius norm,
 
-    C_l the product of the c's from the last normalisation layer (without one: from the first layer) up to l, in forward order;
-    for layers in front of that one c_l alone. A layer is a module with a ``weight`` (an attention's ``in_proj_weight``), and gain
-    and shift of a normalisation layer are one; other parameters, such as class tokens, are left alone, as is a weight of norm zero.
-    If a step adds at most g to a norm, it stays below n_l + g (1 - lambda) / lambda. Pretrained weights: n_l is their norm.
+    C_l the product of the c's from the last norm layer (without one: from the first layer) up to l, in forward order;
+    for layers in front of that one c_l alone. A layer is a module with a ``weight`` (an attention's
+    ``in_proj_weight``), and gain and shift of a norm layer are one; other parameters, such as class tokens, are left
+    alone, as is a weight of norm zero. If a step adds at most g to a norm, it stays below n_l + g (1 - lambda) /
+    lambda. Pretrained weights: n_l is their norm.
 
-    A network without normalisation whose activations are homogeneous (ReLU) has its outputs multiplied by the last C: the
-    predicted classes stay. With normalisation layers this holds from the last one on. In front of it, batch normalisation in
-    training mode undoes any scale, but its running statistics are not rescaled, as in the paper: in evaluation they lag behind the
-    scaled activations and catch up at their momentum.
+    A network without norm layers whose activations are homogeneous (ReLU) has its outputs multiplied by the last C: the
+    predicted classes stay. With norm layers this holds from the last one on. In front of it, batch normalisation in
+    training
+    mode undoes any scale, but its running statistics are not rescaled, as in the paper: in evaluation they lag behind
+    the scaled activations and catch up at their momentum.
 
-    features: lambda of convolutions, normalisation and other layers, 0 to 1, default 0.001.
-    classifier: lambda of all fully connected layers, an attention's projections included, 0 to 1, default 0.001.
-    reinit: whether n_l becomes the present norm with the first step after each decay of the learning rate (the paper's "+ re-init").
-        Meant for decay in steps: under a cosine every step is a decay, and nothing is rescaled.
-    product: "auto" takes C_l only where it keeps the promise above, which a trial on two images tells. Where branches are added up
-        behind the last normalisation layer (ResNet), or an activation is not homogeneous, each bias gets its own c_l: the norms
-        are bounded all the same. "always" refuses such networks with a ValueError; "never" takes c_l everywhere.
+    features: lambda of convolutions, norm and other layers, 0 to 1.
+    classifier: lambda of all fully connected layers, an attention's projections included, 0 to 1.
+    reinit: whether n_l becomes the present norm with the first step after each decay of the learning rate (the paper's
+        "+ re-init"). Meant for decay in steps: under a cosine every step is a decay, and nothing is rescaled.
+    product: "auto" takes C_l only where it keeps the promise above, which a trial on two images tells. Where branches
+        are added up behind the last norm layer (ResNet), or an activation is not homogeneous, each bias gets its own
+        c_l: the norms are bounded all the same. "always" refuses such networks with a ValueError; "never" takes c_l
+        everywhere.
     """
 
     features: float = 0.001
@@ -52,22 +52,20 @@ class SoftRescaling(Intervention):
     product: str = "auto"
 
     def __post_init__(self):
-        notation.within(self, 0, 1)
-        if self.product not in PRODUCTS:
-            raise ValueError(
-                f"SoftRescaling: product={self.product!r} is unknown; allowed: {', '.join(map(repr, PRODUCTS))}"
-            )
+        notation.within(self, features="[0, 1]", classifier="[0, 1]", product=PRODUCTS)
 
     def prepare(self, model, start):
-        """In the first phase find the layers, their order and norms; ValueError for a network that ``product="always"`` refuses.
+        """In the first phase find the layers, their order and norms; ValueError if ``product="always"`` refuses the
+        network.
 
-        Afterwards ``names`` are the layers in order, ``norms`` [layers] the n_l, and ``reason`` says why C_l is not used ("": it is).
+        Afterwards ``names`` are the layers in order, ``norms`` [layers] the n_l, ``reason`` why C_l is not used ("": it
+        is).
         """
         if start.phase == 1:
             layers = _layers(model)
             self.names, first, self.reason = list(layers), len(layers), f"product={self.product!r}"
             if self.product != "never":
-                self.names, first, self.reason = _chain(model, start.images)
+                self.names, first, self.reason = _examined(model, start.images(2))
             if self.reason and self.product == "always":
                 raise ValueError(f"soft rescaling with product='always': {self.reason}")
             self._first = len(layers) if self.reason else first
@@ -108,7 +106,8 @@ class SoftRescaling(Intervention):
 
 
 def _layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """(weight, bias or None) of every layer by name, as registered; a weight that two layers share is the first one's."""
+    """(weight, bias or None) of every layer by name, as registered; a weight that two layers share is the first
+    one's."""
     found, seen = {}, set()
     for name, module in model.named_modules():
         for prefix in ("", "in_proj_"):
@@ -120,68 +119,60 @@ def _layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor | None]]:
 
 
 @torch.no_grad()
-def _chain(model: nn.Module, images) -> tuple[list[str], int, str]:
-    """Layers in forward order, the place of the last normalisation layer in it, and why the layers from there on are no chain.
+def _examined(model: nn.Module, images: Tensor) -> tuple[list[str], int, str]:
+    """Layers in forward order, the place of the last norm layer in it, and why the layers from there on are no chain.
 
-    A trial decides: scaled layer by layer, does each give its output times all scales so far? It runs on a copy in double
-    precision and evaluation mode: the model, its buffers and the random streams see nothing of it.
+    On a copy in double precision: the model, its buffers and the random streams see nothing of it.
     """
-    if images is None:
-        return list(_layers(model)), 0, "the order of its layers is unknown without images"
-    model, batch = copy.deepcopy(model).double().eval(), images(2).double()
-    layers, generator = _layers(model), torch.Generator().manual_seed(0)
+    model, images, draws = copy.deepcopy(model).double(), images.double(), torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if not parameter.any():  # zeros, as in fresh shifts and heads, would hide what stands in the way
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    when = {name: place for place, name in enumerate(_run(model, batch))}
+            parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    ended = {name: place for place, name in enumerate(_outputs(model, images, ()))}
 
     def place(
         name: str,
     ) -> int:  # a layer that is used without being called, as in attention, ends with the module it is in
-        return when[name] if name in when else place(name.rpartition(".")[0])
+        return ended[name] if name in ended else place(name.rpartition(".")[0])
 
+    layers = _layers(model)
     names = sorted(layers, key=place)
     last = max((place(name) for name, module in model.named_modules() if isinstance(module, NORMS)), default=0)
     first = sum(place(name) < last for name in names)
-    tail = names[first:]
-    before, total, totals = _run(model, batch, {*tail, ""}), 1.0, {}
-    for i, name in enumerate(tail):
+    where = _breaks(model, images, {name: layers[name] for name in names[first:]})
+    why = "(branches that are added up, or an activation that is not homogeneous?)"
+    return names, first, f"{where} is not multiplied by the scales of the layers up to it {why}" if where else ""
+
+
+def _breaks(model: nn.Module, images: Tensor, layers: dict[str, tuple[Tensor, Tensor | None]]) -> str:
+    """Where a trial fails, or "": scaled layer by layer, each must give its output times all scales so far."""
+    before, total, totals = _outputs(model, images, (*layers, "")), 1.0, {}
+    for i, (name, (weight, bias)) in enumerate(layers.items()):
         scale = 3.0 + i % 3 if i else 1000.0  # so that a capped activation (ReLU6) surely meets its cap
         totals[name] = total = total * scale
-        weight, bias = layers[name]
         weight.mul_(scale)
         if bias is not None:
             bias.mul_(total)
-    after = _run(model, batch, {*tail, ""})
-    for name in (*tail, ""):
+    after = _outputs(model, images, (*layers, ""))
+    for name in (*layers, ""):
         if name in before:
             expected = before[name] * totals.get(name, total)
             if not (after[name] - expected).abs().max() <= 1e-6 * expected.abs().max():  # NaN is no chain, either
-                where = f"the output of {name!r}" if name else "the network's output"
-                return (
-                    names,
-                    first,
-                    (
-                        f"{where} is not multiplied by the scales of the layers up to it (branches that are added up, or "
-                        "an activation that is not homogeneous?)"
-                    ),
-                )
-    return names, first, ""
+                return f"the output of {name!r}" if name else "the network's output"
+    return ""
 
 
-def _run(model: nn.Module, images: Tensor, keep: set[str] = frozenset()) -> dict[str, Tensor | None]:
+def _outputs(model: nn.Module, images: Tensor, keep: tuple[str, ...]) -> dict[str, Tensor | None]:
     """One forward pass: the modules by name in the order in which they ended, with copies of the outputs to keep."""
     outputs = {}
 
-    def note(name):
+    def noting(name):
         def hook(module, inputs, output):
             output = output[0] if isinstance(output, tuple) else output
             outputs[name] = output.clone() if name in keep else None
 
         return hook
 
-    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
-    model(images)
-    for hook in hooks:
-        hook.remove()
+    with watched(model, [(module, noting(name)) for name, module in model.named_modules()]):
+        model(images)
     return outputs

@@ -1,7 +1,7 @@
-"""Resets of weights, whole or in part: at the start of a phase that begins from learned weights, or every few steps.
+"""Resets of weights at the start of a phase that begins from learned weights, and what may be trained at all.
 
-Sources: Ash & Adams 2020 (arXiv 1910.08475), Nikishin et al. 2022 (arXiv 2205.07802), Hernandez-Garcia et al. 2025 (arXiv
-2508.00212), Lee et al. 2024 (Hare & Tortoise, "H&T"; section 3.4, appendix A.4). "Initial" is the run's own initial network.
+Sources: Ash & Adams 2020 (arXiv 1910.08475), Nikishin et al. 2022 (arXiv 2205.07802), Lee et al. 2024 (Hare & Tortoise,
+"H&T"; section 3.4, appendix A.4). "Initial" is the run's own initial network.
 """
 
 from dataclasses import dataclass
@@ -11,44 +11,33 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..interventions import Intervention, Start
+from ..interventions import Intervention
 from ..training import notation
-
-
-def own_generator(start: Start) -> torch.Generator:
-    """A generator for a method's later draws, seeded by one draw from the phase's. Its state belongs to the method's state dict."""
-    return torch.Generator().manual_seed(
-        int(torch.randint(2**62, (), generator=start.generator, device=start.generator.device))
-    )
 
 
 @dataclass(eq=False)
 class ShrinkPerturb(Intervention):
     """w <- keep w + (1 - keep) w_initial + noise N(0, 1), for every parameter, at each start from learned weights.
 
-    Ash & Adams 2020, as H&T run it (A.4: "shrink ratio 0.8", so keep=0.2; the same initial copy each time; no noise; buffers
-    stay). With keep=1 and noise=0 nothing changes, bit for bit.
+    Ash & Adams 2020, as H&T run it (A.4: "shrink ratio 0.8", so keep=0.2; the same initial copy each time; no noise;
+    buffers stay). With keep=1 and noise=0 nothing changes, bit for bit.
     """
 
     keep: float = 0.2
     noise: float = 0.0
 
     def __post_init__(self):
-        notation.within(self)
-        if self.keep > 1:
-            raise ValueError(f"{self}: keep is a share from 0 to 1")
+        notation.within(self, keep="[0, 1]")
 
     @torch.no_grad()
     def prepare(self, model, start):
         """Shrink and perturb, in place."""
-        if start.learned:
-            for name, parameter in model.named_parameters():  # each tied parameter once
-                parameter.copy_(
-                    torch.lerp(start.initial[name].to(parameter), parameter, self.keep)
-                )  # exact at both ends
-                if self.noise:
-                    draws = torch.randn(parameter.shape, generator=start.generator, device=start.generator.device)
-                    parameter.add_(draws.to(parameter), alpha=self.noise)
+        for name, parameter in model.named_parameters() if start.learned else ():  # each tied parameter once
+            initial = start.initial[name].to(parameter)
+            parameter.copy_(torch.lerp(initial, parameter, self.keep))  # exact at both ends
+            if self.noise:
+                draws = torch.randn(parameter.shape, generator=start.generator, device=start.generator.device)
+                parameter.add_(draws.to(parameter), alpha=self.noise)
         return []
 
 
@@ -68,10 +57,11 @@ class HeadReset(Intervention):
 
 
 class FrozenHead(Intervention):
-    """The head keeps its initial weights and is never trained (Hoffer et al. 2018, arXiv 1801.04540: a fixed random classifier).
+    """The head keeps its initial weights and is never trained (Hoffer et al. 2018, arXiv 1801.04540: a fixed
+    classifier).
 
-    Weight decay does not reach it either. Name it after a case that resets weights ("10M + frozen_head"): its own weights
-    are written back when its turn comes.
+    Weight decay does not reach it either. Name it after a case that resets weights ("10M + frozen_head"): its own
+    weights are written back when its turn comes.
     """
 
     excludes = ("head_reset", "head_only")
@@ -84,7 +74,8 @@ class FrozenHead(Intervention):
 
 
 class HeadOnly(Intervention):
-    """Only the head is trained: linear probing. Everything else stays bit for bit, running statistics of norm layers included.
+    """Only the head is trained: linear probing. Everything else stays bit for bit, running statistics of norm layers
+    included.
 
     Norm layers of the backbone therefore normalise as in evaluation; dropout there goes on.
     """
@@ -94,8 +85,7 @@ class HeadOnly(Intervention):
     def prepare(self, model, start):
         """Take everything but the head out of training."""
         head = model.get_submodule(start.head)
-        heads = set(head.modules())
-        trained = {id(parameter) for parameter in head.parameters()}
+        heads, trained = set(head.modules()), {id(parameter) for parameter in head.parameters()}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         for module in model.modules():
@@ -109,15 +99,17 @@ class HeadOnly(Intervention):
 
 @dataclass(eq=False)
 class OtherHead(Intervention):
-    """A control: the fresh head is another draw; all else is as without it, bit for bit: other weights, split, order, augmentation.
+    """A control: the fresh head is another draw; all else is as without it, bit for bit: other weights, split,
+    augmentation.
 
-    What a method changes should be more than this does. ``draw``: which other head, counted from 1; the seed's own has no number.
+    What a method changes should be more than this does. ``draw``: which other head, from 1; the seed's own has no
+    number.
     """
 
     draw: int = 1
 
     def __post_init__(self):
-        notation.within(self, low=1)
+        notation.within(self, draw="[1, inf)")
         self.head_draw = self.draw
 
 
@@ -132,7 +124,8 @@ def _restore_head(model, start):
 
 
 class Augmentation(Intervention):
-    """Random crops of the image padded by 4 pixels, and horizontal flips, instead of the run's own augmentation (H&T A.4)."""
+    """Random crops of the image padded by 4 pixels, and horizontal flips, instead of the run's own augmentation (H&T
+    A.4)."""
 
     augmentation = "crop_flip"
 

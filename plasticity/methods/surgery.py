@@ -1,19 +1,19 @@
 """Methods that change the layers of a network that was just initialised: other activations, other norm layers.
 
-They act on plain chains: inside one ``nn.Sequential`` (the class itself), a convolution or linear layer, a norm layer or none,
-an activation. No layer changes its name, so heads stay where they are.
+They act on plain chains: inside one ``nn.Sequential`` (the class itself), a convolution or linear layer, a norm layer
+or none, an activation. No layer changes its name, so heads stay where they are.
 """
 
 from collections import Counter
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..interventions import Intervention
-from .units import ACTIVATIONS, LAYERS
+from .chains import ACTIVATIONS, written_chains
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+LAYER_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+WIDTHS = ("out_channels", "out_features", "num_features", "num_channels")  # what layers call their number of outputs
 
 
 class ConcatenatedReLU(nn.Module):
@@ -35,87 +35,47 @@ class ConcatenatedReLU(nn.Module):
         return f"dim={self.dim}"
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """Where a chain lies: in ``parent`` (called ``path``), by the names of its layers there."""
-
-    parent: nn.Sequential
-    path: str
-    producer: str
-    norm: str | None
-    activation: str
-
-    def layer(self, which: str) -> nn.Module:
-        return self.parent._modules[getattr(self, which)]
-
-
-def _chains(model: nn.Module, activations: tuple) -> list[_Chain]:
-    found = []
-    for path, parent in model.named_modules():
-        if type(parent) is not nn.Sequential:
-            continue
-        items = list(parent._modules.items())  # named_children would leave out a ReLU that is used twice
-        for i, (name, module) in enumerate(items):
-            after = items[i + 1 : i + 3]
-            norm = after.pop(0)[0] if after and isinstance(after[0][1], NORMS) else None
-            if isinstance(module, LAYERS) and after and isinstance(after[0][1], activations):
-                found.append(_Chain(parent, path, name, norm, after[0][0]))
-    return found
-
-
-def _dim(layer: nn.Module) -> int:
-    return 1 if isinstance(layer, nn.Conv2d) else -1
-
-
 class CReLU(Intervention):
     """Each ReLU of a plain chain becomes x -> [ReLU(x), ReLU(-x)], and the layer before it has half as many outputs.
 
-    Shang et al. 2016; Abbas et al. 2023 (arXiv 2303.07507); halved as in Lee et al. 2024 A.4, so that the next layer fits. (The
-    latter prints -ReLU(-x) for the second half; Shang's is ReLU(-x), which is meant.) A halved layer keeps the first half of
-    its initial rows, whose fan-in is unchanged; norm layers are halved likewise.
+    Shang et al. 2016; Abbas et al. 2023 (arXiv 2303.07507); halved as in Lee et al. 2024 A.4, so that the next layer
+    fits. (The latter prints -ReLU(-x) for the second half; Shang's is ReLU(-x), which is meant.) A halved layer keeps
+    the first half of its initial rows, whose fan-in is unchanged; norm layers are halved likewise.
     """
 
     reshapes = True
 
     def reshape(self, model):
-        """Halve and replace, in place. Raises ValueError, before anything is changed, for a network without such a ReLU, and
+        """Halve and replace, in place. Raises ValueError, before anything is changed, for a network without such a
+        ReLU, and
         for layers that can't be halved: odd widths, groups, shared layers or weights."""
-        chains = _chains(model, (nn.ReLU,))
+        chains = written_chains(model, (nn.ReLU,))
         if not chains:
-            raise ValueError(
-                f"crelu needs ReLUs after a convolution or linear layer in a plain nn.Sequential: "
-                f"{type(model).__name__} has none"
-            )
+            needs = "crelu needs ReLUs after a convolution or linear layer in a plain nn.Sequential"
+            raise ValueError(f"{needs}: {type(model).__name__} has none")
         owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
-        halved = Counter(
-            id(chain.layer(part)) for chain in chains for part in ("producer", "norm") if getattr(chain, part)
-        )
-        for chain in chains:
-            _check(chain, owners, halved)
-        for chain in chains:
-            producer = chain.layer("producer")
-            _halve(producer)
-            if chain.norm:
-                _halve(chain.layer("norm"))
-            chain.parent._modules[chain.activation] = ConcatenatedReLU(_dim(producer))
+        halved = Counter(id(place.module) for layer, norm, _ in chains for place in (layer, norm) if place)
+        for layer, norm, _ in chains:
+            _refuse(layer, norm, owners, halved)
+        for layer, norm, activation in chains:
+            _halve(layer.module)
+            if norm:
+                _halve(norm.module)
+            dim = 1 if isinstance(layer.module, nn.Conv2d) else -1
+            layer.parent._modules[activation.name] = ConcatenatedReLU(dim)
 
 
-def _check(chain: _Chain, owners: Counter, halved: Counter):
-    producer, norm, name = (
-        chain.layer("producer"),
-        chain.norm and chain.layer("norm"),
-        f"{chain.path}.{chain.producer}".lstrip("."),
-    )
-    if len(producer.weight) % 2:
-        raise ValueError(f"crelu needs an even number of outputs to halve: layer {name!r} has {len(producer.weight)}")
-    if getattr(producer, "groups", 1) > 1:
-        raise ValueError(f"crelu can't halve a convolution with groups: layer {name!r} has {producer.groups}")
+def _refuse(layer, norm, owners: Counter, halved: Counter):
+    name, module, norm = f"{layer.path}.{layer.name}".lstrip("."), layer.module, norm and norm.module
+    if len(module.weight) % 2:
+        raise ValueError(f"crelu needs an even number of outputs to halve: layer {name!r} has {len(module.weight)}")
+    if getattr(module, "groups", 1) > 1:
+        raise ValueError(f"crelu can't halve a convolution with groups: layer {name!r} has {module.groups}")
     if isinstance(norm, nn.GroupNorm) and norm.num_channels // 2 % norm.num_groups:
-        raise ValueError(
-            f"crelu can't halve the norm layer after {name!r}: {norm.num_channels} channels in {norm.num_groups} groups"
-        )
-    layers = [layer for layer in (producer, norm) if layer]
-    if any(halved[id(layer)] > 1 or any(owners[id(p)] > 1 for p in layer.parameters()) for layer in layers):
+        has = f"{norm.num_channels} channels in {norm.num_groups} groups"
+        raise ValueError(f"crelu can't halve the norm layer after {name!r}: {has}")
+    both = [module, norm] if norm else [module]
+    if any(halved[id(part)] > 1 or any(owners[id(p)] > 1 for p in part.parameters()) for part in both):
         raise ValueError(f"crelu can't halve a layer that is shared, or whose weights are: layer {name!r}")
 
 
@@ -128,44 +88,45 @@ def _halve(layer: nn.Module):
     for name, buffer in layer._buffers.items():
         if buffer is not None and buffer.ndim:
             layer._buffers[name] = buffer[: len(buffer) // 2].clone()
-    for name in ("out_channels", "out_features", "num_features", "num_channels"):
+    for name in WIDTHS:
         if hasattr(layer, name):
             setattr(layer, name, getattr(layer, name) // 2)
-    if isinstance(layer, nn.LayerNorm):
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
         layer.normalized_shape = (layer.normalized_shape[0] // 2, *layer.normalized_shape[1:])
 
 
 class LayerNorm(Intervention):
-    """A layer norm before each activation of a plain chain, in place of a batch norm if there is one (Lyle et al. 2023).
+    """A layer norm before each activation of a plain chain, in place of a batch norm if there is one (Lyle et al.
+    2023).
 
-    arXiv 2303.01486. After a linear layer nn.LayerNorm(features); after a convolution nn.GroupNorm(1, channels), which is
-    layer norm over channels and positions with a gain and shift for each channel.
+    arXiv 2303.01486. After a linear layer nn.LayerNorm(features); after a convolution nn.GroupNorm(1, channels), which
+    is layer norm over channels and positions with a gain and shift for each channel.
     """
 
     reshapes = True
 
     def reshape(self, model):
         """Insert or replace, in place. Raises ValueError for a network without such a place."""
-        chains = [
-            chain
-            for chain in _chains(model, (*ACTIVATIONS, ConcatenatedReLU))
-            if chain.norm is None or not isinstance(chain.layer("norm"), (nn.LayerNorm, nn.GroupNorm))
-        ]
+        chains = written_chains(model, (*ACTIVATIONS, ConcatenatedReLU))
+        chains = [chain for chain in chains if not (chain[1] and isinstance(chain[1].module, LAYER_NORMS))]
         if not chains:
-            raise ValueError(
-                f"layer_norm needs activations after a convolution or linear layer in a plain nn.Sequential, without a "
-                f"layer norm yet: {type(model).__name__} has none (transformers have theirs already)"
-            )
-        for chain in chains:
-            producer, modules = chain.layer("producer"), chain.parent._modules
-            size = len(producer.weight)
-            norm = nn.GroupNorm(1, size) if isinstance(producer, nn.Conv2d) else nn.LayerNorm(size)
-            if chain.norm:
-                modules[chain.norm] = norm
-                continue
-            items = list(modules.items())
-            modules.clear()
-            for name, module in items:  # under a name of its own: the others keep theirs
-                if name == chain.activation:
-                    modules[f"{name}_norm"] = norm
-                modules[name] = module
+            needs = "layer_norm needs activations after a convolution or linear layer in a plain nn.Sequential"
+            has = f"{type(model).__name__} has none (transformers have theirs already)"
+            raise ValueError(f"{needs}, without a layer norm yet: {has}")
+        for layer, norm, activation in chains:
+            size, modules = len(layer.module.weight), layer.parent._modules
+            new = nn.GroupNorm(1, size) if isinstance(layer.module, nn.Conv2d) else nn.LayerNorm(size)
+            if norm:
+                modules[norm.name] = new
+            else:
+                _insert(modules, activation.name, new)
+
+
+def _insert(modules: dict, before: str, new: nn.Module):
+    """Put a module before another, under a name of its own: the others keep theirs."""
+    items = list(modules.items())
+    modules.clear()
+    for name, module in items:
+        if name == before:
+            modules[f"{name}_norm"] = new
+        modules[name] = module

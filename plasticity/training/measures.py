@@ -1,6 +1,7 @@
 """``measure``: how plastic a network still is, in ten numbers on a fixed sample, each by a named definition.
 
-Several of these names have more than one meaning in the literature; which one is taken, and from whom, stands with each.
+Several of these names have more than one meaning in the literature; which one is taken, and from whom, stands with
+each.
 """
 
 import math
@@ -42,26 +43,30 @@ def measure(
 ) -> dict[str, float]:
     """Plasticity metrics of a network in evaluation mode on a sample; a metric that is not defined there is left out.
 
-    Features: the input of the head, flattened to [n, d]. Layers: the parameters of two or more dimensions (convolutions, linear
-    layers, token and position embeddings), so no bias, no gain of a normalisation. Hidden units: what the activation modules
-    give out, each call of each module a layer of units; a unit is a channel of [n, c, h, w], else the last dimension
-    ([n, d], [n, tokens, d]). Shares are of the units of all layers together. Every metric is without a unit of measurement.
+    Features: the input of the head, flattened to [n, d]. Layers: the parameters of two or more dimensions
+    (convolutions, linear layers, token and position embeddings), so no bias, no gain of a normalisation. Hidden units:
+    what the activation modules give out, each call of each module a layer of units; a unit is a channel of [n, c, h,
+    w], else the last dimension ([n, d], [n, tokens, d]). Shares are of the units of all layers together. Every metric
+    is without a unit of measurement.
 
     weight_magnitude: sum over the layers of the mean squared weight; Lee et al. 2024, appendix C.
     weight_distance: the same of w - w_0, w_0 from ``initial``; Lee et al. 2024, appendix C.
     zero_gradient: share of exactly zero entries in the gradient of the mean cross-entropy with respect to the features;
-        Lee et al. 2024, appendix C. In float32, as the network runs: where the softmax saturates, a gradient rounds to zero.
+        Lee et al. 2024, appendix C. In float32, as the network runs: where the softmax saturates, a gradient rounds to
+        zero.
     zero_activation: share of exactly zero entries in the features; Lee et al. 2024, appendix C.
-    srank: smallest k such that the k largest singular values of the features reach 99% of the sum of all; Kumar et al. 2020,
-        delta = 0.01, and Lee et al. 2024 (Dohare et al. 2024 call it stable rank). At most min(n, d), like the next two.
+    srank: smallest k such that the k largest singular values of the features reach 99% of the sum of all; Kumar et al.
+        2020, delta = 0.01, and Lee et al. 2024 (Dohare et al. 2024 call it stable rank). At most min(n, d), like the
+        next two.
     effective_rank: exp of the entropy (natural log) of the singular values divided by their sum; Roy & Vetterli 2007.
     stable_rank: squared Frobenius norm over squared spectral norm of the features, the numerical rank of Rudelson &
         Vershynin 2007. None of the three ranks centres the features.
-    dormant_normalised: share of units whose mean |activation| over inputs and positions, divided by the mean of that over the
-        layer's units, is at most tau = 0.025; Sokar et al. 2023. In a layer that is all zero, every unit.
-    dormant_rarely: share of units that are non-zero on under 1% of the inputs, every position of a channel counted as an
-        input; Dohare et al. 2024. Over at most 100 inputs and positions the same as the next.
-    dormant_never: share of units whose activation sum is exactly zero over the sample, summed as absolute values so that
+    dormant_normalised: share of units whose mean |activation| over inputs and positions, divided by the mean of that
+        over the layer's units, is at most tau = 0.025; Sokar et al. 2023. In a layer that is all zero, every unit.
+    dormant_rarely: share of units that are non-zero on under 1% of the inputs, every position of a channel counted as
+        an input; Dohare et al. 2024. Over at most 100 inputs and positions the same as the next.
+    dormant_never: share of units whose activation sum is exactly zero over the sample, summed as absolute values so
+    that
         nothing cancels: never active at all.
 
     One forward pass of the network, then one forward and backward pass of its head, in the precision of its weights. No
@@ -70,11 +75,12 @@ def measure(
     Args:
         images: float [n, 3, h, w] as the network sees them.
         labels: int64 [n].
-        initial: state dict at initialisation. If it lacks a layer or has another shape there, weight_distance is left out.
+        initial: state dict at initialisation. If it lacks a layer or has another shape there, weight_distance is left
+        out.
         head: name of the module that turns features into logits [n, classes].
 
-    Cost: 0.08 s for mini_resnet and 512 items of 32 px, 16% of a training epoch of 1,500 items in batches of 32 (mini_simplenet
-    12%, mini_vit 10%); one thread of an AMD EPYC with 2 cores, median of 6.
+    Cost: 0.08 s for mini_resnet and 512 items of 32 px, 16% of a training epoch of 1,500 items in batches of 32
+    (mini_simplenet 12%, mini_vit 10%); one thread of an AMD EPYC with 2 cores, median of 6.
     """
     layers = {name: weight.detach() for name, weight in model.named_parameters() if weight.dim() > 1}
     found = {"weight_magnitude": sum(_mean_square(weight) for weight in layers.values())}
@@ -125,7 +131,8 @@ def _zeros(values: Tensor) -> Tensor:
 
 
 def _reduce(units: list, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-    """Mean |activation| [c] and times non-zero [c] of a layer's units, and how many times there were: at once, before the next
+    """Mean |activation| [c] and times non-zero [c] of a layer's units, and how many times there were: at once, before
+    the next
     module may overwrite the output in place."""
     values = (
         output.flatten(2) if output.dim() > 3 else output.reshape(len(output), -1, output.shape[-1]).mT

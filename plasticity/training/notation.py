@@ -3,9 +3,8 @@
 A dataclass gives the name's parameters: their order, types and defaults. What equals its default is not written.
 """
 
-import math
 import re
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
 
 def parse(text: str, known: dict[str, type], what: str):
@@ -18,10 +17,8 @@ def parse(text: str, known: dict[str, type], what: str):
     for part in filter(None, (part.strip() for part in (match[2] or "").split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in allowed or name in given:
-            takes = ", ".join(f"{n}={_write(f.default)}" for n, f in allowed.items()) or "nothing"
-            raise ValueError(
-                f"{what} {text!r}: {part!r} is not one of its parameters, once each; {match[1]} takes {takes}"
-            )
+            takes = f"{match[1]} takes {', '.join(f'{n}={_write(f.default)}' for n, f in allowed.items()) or 'nothing'}"
+            raise ValueError(f"{what} {text!r}: {part!r} is not one of its parameters, once each; {takes}")
         given[name] = _read(value, allowed[name], text)
     return kind(**given)
 
@@ -29,23 +26,30 @@ def parse(text: str, known: dict[str, type], what: str):
 def write(instance, known: dict[str, type]) -> str:
     """The one way to write an instance: ``parse(write(x), ...) == x``."""
     name = next(name for name, kind in known.items() if kind is type(instance))
-    changed = [(f.name, getattr(instance, f.name)) for f in _fields(instance) if getattr(instance, f.name) != f.default]
-    return name + (f"({', '.join(f'{n}={_write(v)}' for n, v in changed)})" if changed else "")
+    values = [(field, getattr(instance, field.name)) for field in _fields(instance)]
+    changed = ", ".join(f"{field.name}={_write(value)}" for field, value in values if value != field.default)
+    return f"{name}({changed})" if changed else name
 
 
-def within(instance, low=0.0, high=math.inf, **open_at) -> None:
-    """Check that every number field of a dataclass is in [low, high]; ``above=0`` or ``below=1`` exclude a bound. ValueError if not."""
+def within(instance, **ranges: str | tuple[str, ...]) -> None:
+    """Check a dataclass: numbers against their range, "[0, inf)" unless given, words against what is allowed.
+
+    ``within(self, momentum="[0, 1)", access=("full", "limited"))``. ValueError that names field, value and range.
+    """
     for field in _fields(instance):
-        value = getattr(instance, field.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        inside = (
-            low <= value <= high and value > open_at.get("above", -math.inf) and value < open_at.get("below", math.inf)
-        )
-        if not inside or math.isinf(value):
-            bounds = f"from {low:g}" + (f" to {high:g}" if high < math.inf else " up")
-            bounds += "".join(f", {word} {bound:g}" for word, bound in open_at.items())
-            raise ValueError(f"{type(instance).__name__}: {field.name}={value!r} is outside its range ({bounds})")
+        value, allowed = getattr(instance, field.name), ranges.get(field.name, "[0, inf)")
+        if isinstance(allowed, tuple):
+            known, said = value in allowed, f"unknown; allowed: {', '.join(map(repr, allowed))}"
+        else:
+            known, said = isinstance(value, bool) or _inside(value, allowed), f"outside its range {allowed}"
+        if not known:
+            raise ValueError(f"{type(instance).__name__}: {field.name}={value!r} is {said}")
+
+
+def _inside(value: float, interval: str) -> bool:
+    low, high = map(float, interval[1:-1].split(","))
+    above = value > low if interval[0] == "(" else value >= low
+    return above and (value < high if interval[-1] == ")" else value <= high)
 
 
 def _fields(kind) -> tuple:
@@ -54,7 +58,6 @@ def _fields(kind) -> tuple:
 
 def _read(value: str, field, text: str):
     default = field.default
-    assert default is not MISSING, f"parameter {field.name} needs a default"
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[value.lower()]

@@ -1,9 +1,9 @@
-"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, or a single task from scratch.
+"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, or one task from scratch.
 
 A phase is a set of items, their labels (some of them wrong on purpose) and a number of epochs. Each phase gets a new
 optimiser and its own warm-up of the learning rate; the test labels are never touched. Sources: Lee et al. 2024 ("H&T"),
 sections 3.1 and 5.2; Oh et al. 2025 ("SWR"), experiments. Wrong labels: a random share of a phase's items, each given a
-uniformly drawn other class, drawn once a phase (Zhang et al. 2021, as H&T run it).
+uniformly drawn other class, drawn once per phase (Zhang et al. 2021, as H&T run it).
 """
 
 from collections.abc import Callable
@@ -37,15 +37,15 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Single(Transfer):
-    """One task from initialisation to the end, without early stopping (SWR's single task; H&T's network without warm start)."""
+    """One task from initialisation to the end, without early stopping (SWR's single task; H&T without a warm start)."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """First a random subset with label noise, then everything, clean (H&T sections 3 and 5.1; SWR with half of the data).
+    """First a random subset with label noise, then everything, clean (H&T sections 3 and 5.1; SWR with half the data).
 
-    subset: share of the items in the first phase; noise: share of these with a wrong label; equal: whether the first phase
-    gets int(epochs / subset) epochs, for the same number of updates (H&T), or as many epochs as the second (SWR).
+    subset: share of the items in the first phase; noise: share of these with a wrong label; equal: whether the first
+    phase gets int(epochs / subset) epochs, for the same number of updates (H&T), or as many epochs as the second (SWR).
     """
 
     subset: float = 0.1
@@ -53,9 +53,7 @@ class WarmStart:
     equal: bool = True
 
     def __post_init__(self):
-        notation.within(self, 0, 1)
-        if not self.subset > 0:
-            raise ValueError(f"subset={self.subset} of a warm start must be above zero")
+        notation.within(self, subset="(0, 1]", noise="[0, 1]")
 
     def phases(self, items: Tensor, labels: Tensor, classes: int, epochs: int, stream: Stream) -> list[Phase]:
         """Two phases."""
@@ -71,11 +69,12 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Continual:
-    """Chunks of the data, one a phase, with label noise falling in equal steps to zero (H&T section 5.2; SWR without noise).
+    """Chunks of the data, one per phase, with label noise falling in equal steps to zero (H&T section 5.2; SWR: no
+    noise).
 
-    access: "full" trains on all chunks so far; "limited" on the newest one and a ``buffer`` of earlier items (0: the newest
-    alone, as SWR). The buffer is a true random sample; "collapsed" keeps the first items of the class-sorted data
-    instead, as H&T's released code does by mistake, so that it holds hardly more than two classes.
+    access: "full" trains on all chunks so far; "limited" on the newest one and a ``buffer`` of earlier items (0: the
+    newest alone, as SWR). The buffer is a true random sample; "collapsed" keeps the first items of the class-sorted
+    data instead, as H&T's released code does by mistake, so that it holds hardly more than two classes.
     """
 
     chunks: int = 10
@@ -84,12 +83,10 @@ class Continual:
     buffer: int = 5000
 
     def __post_init__(self):
-        notation.within(self)
-        if self.access not in ("full", "limited", "collapsed") or self.noise > 1 or self.chunks < 1:
-            raise ValueError(f"{self}: access is full, limited or collapsed, noise a share up to 1, chunks at least 1")
+        notation.within(self, chunks="[1, inf)", noise="[0, 1]", access=("full", "limited", "collapsed"))
 
     def phases(self, items: Tensor, labels: Tensor, classes: int, epochs: int, stream: Stream) -> list[Phase]:
-        """As many phases as chunks; each is equally large up to one item. Raises ValueError for fewer items than chunks."""
+        """As many phases as chunks, equally large up to one item. Raises ValueError for fewer items than chunks."""
         if len(items) < self.chunks:
             raise ValueError(f"{len(items)} items can't be divided into {self.chunks} chunks")
         parts = items[torch.randperm(len(items), generator=stream("chunks"))].tensor_split(self.chunks)
@@ -111,7 +108,7 @@ class Continual:
 
 
 def wrong(labels: Tensor, items: Tensor, share: float, classes: int, generator: torch.Generator) -> Tensor:
-    """A copy of ``labels`` [n] in which round(share x k) of the k ``items``, drawn at random, have a uniformly drawn other class."""
+    """A copy of ``labels`` [n]: round(share x k) of the k ``items``, at random, have a uniformly drawn other class."""
     chosen = items[torch.randperm(len(items), generator=generator)[: round(share * len(items))]]
     result = labels.clone()
     if len(chosen) and classes > 1:
@@ -123,7 +120,7 @@ SCENARIOS = {"transfer": Transfer, "single": Single, "warm_start": WarmStart, "c
 
 
 def build(text: str):
-    """The scenario that is named, such as ``"warm_start(subset=0.2, noise=0.4)"``. Raises ValueError with what is allowed."""
+    """The scenario that is named, such as ``"warm_start(subset=0.2, noise=0.4)"``. ValueError says what is allowed."""
     return notation.parse(text, SCENARIOS, "scenario")
 
 

@@ -1,52 +1,19 @@
-"""The penalties against values and gradients worked out by hand, and runs through ``fit``, interrupted or not."""
-
-import shutil
+"""The penalties against values and gradients worked out by hand."""
 
 import pytest
 import torch
-from conftest import tiny_arrays
-from test_checkpoints import interrupted, resumed, same
+from helpers import fit, start_of
 from torch import nn
 
 from plasticity import train
-from plasticity.datasets.prepare import pack
-from plasticity.interventions import Intervention, Start
-from plasticity.methods import registry as methods
 from plasticity.methods.penalties import L2, L2SP, L2Init, SpectralDecoupling
-from plasticity.networks import table as models
-from plasticity.run import Run
-from plasticity.running.checkpoints import Checkpoint
-from plasticity.training import notation
 
-TWO_PHASES = Run(
-    "mini_resnet",
-    "photos",
-    weights="none",
-    scenario="warm_start(subset=0.5, noise=0.2)",
-    patience=0,
-    validation=0.0,
-    batch_size=16,
-    max_epochs=2,
-    optimizer="sgd",
-    lr=0.05,
-    momentum=0.9,
-    augment="flip",
-)
-FIRST = 4  # epochs of its first phase; two more follow
 LOGITS = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The tiny set of the other tests, packed once for all tests here, and weights of a fresh network."""
-    folder = tmp_path_factory.mktemp("world")
-    pack(folder, "photos", tiny_arrays())
-    torch.save(models.build("mini_resnet", 7, seed=99).state_dict(), folder / "mini_resnet.pt")
-    return folder
-
-
 class Tiny(nn.Module):
-    """A backbone of weight and bias, and a head; ``fcs`` belongs to the backbone, though its name begins as the head's."""
+    """A backbone of weight and bias, and a head; ``fcs`` belongs to the backbone, though its name begins as the
+    head's."""
 
     def __init__(self):
         super().__init__()
@@ -58,14 +25,20 @@ class Tiny(nn.Module):
             for parameter, value in zip(self.parameters(), values, strict=True):
                 parameter.copy_(torch.tensor(value))
 
+    def fill(self, value):
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.fill_(value)
 
-def start(model, phase=1, learned=True):
+
+def start(model, **fields):
+    """A start from an initial network whose entries are all 0.5."""
     initial = {name: torch.full_like(value, 0.5) for name, value in model.state_dict().items()}
-    return Start(torch.Generator(), None, dict, phase, learned, initial, "fc")
+    return start_of(model, initial=initial, head="fc", **fields)
 
 
-def prepared(method, model, **options):
-    method.prepare(model, start(model, **options))
+def prepared(method, model, **fields):
+    method.prepare(model, start(model, **fields))
     return method
 
 
@@ -73,10 +46,6 @@ def gradients(model, penalty):
     model.zero_grad()
     penalty.backward()
     return {name: p.grad for name, p in model.named_parameters()}
-
-
-def go(world, run=TWO_PHASES, intervention=None):
-    return train.fit(run, world, "cpu", intervention=intervention)
 
 
 def distance(model, anchor, names=lambda name: True):
@@ -99,17 +68,15 @@ def test_l2_init_pulls_every_parameter_to_its_initialisation():
     assert penalty.item() == pytest.approx(0.25 * sum((k - 0.5) ** 2 for k in range(1, 10)))
     for name, gradient in gradients(model, penalty).items():
         assert torch.equal(gradient, 2 * 0.25 * (model.get_parameter(name).detach() - 0.5)), name
-    model.set([[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5], [[0.5, 0.5]], [[0.5]])
+    model.fill(0.5)
     penalty = method.penalty(model, LOGITS, None)
-    assert penalty.item() == 0 and not any(g.any() for g in gradients(model, penalty).values()), (
-        "no NaN at the anchor itself"
-    )
+    assert penalty.item() == 0 and not any(g.any() for g in gradients(model, penalty).values()), "no NaN at the anchor"
 
 
 def test_l2_init_goes_back_to_the_initialisation_in_every_phase():
     model = Tiny()
     method = prepared(L2Init(1.0), model)
-    model.set([[2.0, 2.0], [2.0, 2.0]], [2.0, 2.0], [[2.0, 2.0]], [[2.0]])
+    model.fill(2.0)
     method.prepare(model, start(model, phase=2))
     assert method.penalty(model, LOGITS, None).item() == pytest.approx(9 * 1.5**2)
 
@@ -126,12 +93,11 @@ def test_l2_init_neither_writes_nor_keeps_the_initial_state():
 
 def test_the_gradient_is_exact_for_numbers_that_are_not_round():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Conv2d(5, 2, 1)).to(
-        memory_format=torch.channels_last
-    )
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Conv2d(5, 2, 1))
+    model = model.to(memory_format=torch.channels_last)
     anchor = {name: torch.randn(value.shape) for name, value in model.state_dict().items()}  # in another memory layout
     method = L2Init(0.3)
-    method.prepare(model, Start(torch.Generator(), None, dict, initial=anchor))
+    method.prepare(model, start_of(initial=anchor))
     assert method.anchors[0].stride() == model[0].weight.stride() != anchor["0.weight"].stride()
     gradients(model, method.penalty(model, LOGITS, None))
     for name, parameter in model.named_parameters():
@@ -161,10 +127,8 @@ def test_several_steps_by_hand():
 def test_l2_is_weight_decay_of_twice_its_strength_under_sgd():
     pulled, decayed = Tiny(), Tiny()
     method = prepared(L2(0.1), pulled)
-    optimizers = [
-        torch.optim.SGD(pulled.parameters(), 0.1, 0.9),
-        torch.optim.SGD(decayed.parameters(), 0.1, 0.9, weight_decay=0.2),
-    ]
+    decays = {pulled: 0.0, decayed: 0.2}
+    optimizers = [torch.optim.SGD(m.parameters(), 0.1, 0.9, weight_decay=decay) for m, decay in decays.items()]
     for _ in range(4):
         for model, optimizer in zip((pulled, decayed), optimizers, strict=True):
             optimizer.zero_grad()
@@ -179,14 +143,12 @@ def test_l2_is_weight_decay_of_twice_its_strength_under_sgd():
 def test_what_is_not_trained_is_left_out(kind):
     model = Tiny()
     method = prepared(kind(), model)
-    model.set(*(torch.full_like(p, 3.0).tolist() for p in model.parameters()))
+    model.fill(3.0)
     whole = method.penalty(model, LOGITS, None).item()
     model.body.requires_grad_(False)  # after prepare, as by a later method of a combination
     part = method.penalty(model, LOGITS, None)
     found = gradients(model, part)
-    assert (
-        part.item() < whole and found["body.weight"] is None and found["body.bias"] is None and found["fc.weight"].any()
-    )
+    assert part.item() < whole and found["body.weight"] is found["body.bias"] is None and found["fc.weight"].any()
     model.requires_grad_(False)
     assert method.penalty(model, LOGITS, None) is None
 
@@ -195,9 +157,7 @@ def test_what_is_not_trained_is_left_out(kind):
 def test_l2_sp_pulls_the_backbone_back_and_the_head_to_zero():
     model = Tiny()
     method = prepared(L2SP(0.25, head_strength=0.5), model)
-    assert method.penalty(model, LOGITS, None).item() == pytest.approx(0.5 * (49 + 64)), (
-        "the backbone is where it began"
-    )
+    assert method.penalty(model, LOGITS, None).item() == pytest.approx(0.5 * (49 + 64)), "the backbone has not moved"
     model.set([[2.0, 2.0], [3.0, 4.0]], [5.0, 4.0], [[1.0, 2.0]], [[12.0]])
     penalty = method.penalty(model, LOGITS, None)
     assert penalty.item() == pytest.approx(0.25 * (1 + 4 + 9) + 0.5 * (1 + 4))
@@ -210,10 +170,8 @@ def test_each_strength_of_l2_sp_alone():
     model = Tiny()
     head, backbone = prepared(L2SP(0.0, 1.0), model), prepared(L2SP(1.0, 0.0), model)
     model.set([[2.0, 2.0], [3.0, 4.0]], [5.0, 6.0], [[1.0, 2.0]], [[9.0]])
-    assert (
-        head.penalty(model, LOGITS, None).item() == pytest.approx(5)
-        and backbone.penalty(model, LOGITS, None).item() == 1
-    )
+    assert head.penalty(model, LOGITS, None).item() == pytest.approx(5)
+    assert backbone.penalty(model, LOGITS, None).item() == 1
 
 
 def test_l2_sp_anchors_where_each_phase_begins_and_not_at_initialisation():
@@ -229,11 +187,11 @@ def test_l2_sp_anchors_where_each_phase_begins_and_not_at_initialisation():
 
 def test_l2_sp_takes_up_its_anchor():
     one, two = Tiny(), Tiny()
-    two.set([[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0], [[0.0, 0.0]], [[0.0]])
+    two.fill(0.0)
     method, other = prepared(L2SP(1.0, 0.0), one), prepared(L2SP(1.0, 0.0), two)
     other.load_state_dict(method.state_dict())
     assert other.penalty(two, LOGITS, None).item() == pytest.approx(sum(k * k for k in (1, 2, 3, 4, 5, 6, 9)))
-    one.set([[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0], [[0.0, 0.0]], [[0.0]])
+    one.fill(0.0)
     assert method.anchors[0].tolist() == [[1.0, 2.0], [3.0, 4.0]], "a copy"
 
 
@@ -247,15 +205,6 @@ def test_spectral_decoupling_by_hand():
 
 
 # --- through fit ------------------------------------------------------------------------------------------------------
-NONE = [L2(0.0), L2Init(0.0), L2SP(0.0, 0.0), SpectralDecoupling(0.0)]
-
-
-def test_no_strength_is_the_base_run_bit_for_bit(world):
-    base = go(world)
-    assert all(same(base, go(world, intervention=method)) for method in NONE)
-    assert not any(same(base, go(world, intervention=type(method)())) for method in NONE), "the defaults do something"
-    logits = LOGITS.clone().requires_grad_()
-    assert all(prepared(method, Tiny()).penalty(None, logits, None) is None for method in NONE)
 
 
 def test_a_strong_pull_keeps_the_network_near_its_anchor(world, tiny_run):
@@ -264,67 +213,15 @@ def test_a_strong_pull_keeps_the_network_near_its_anchor(world, tiny_run):
     _, initial, _ = train.build(run, world, weights=path)
     pretrained = torch.load(path)
 
-    def trained(method):
-        return train.fit(run, world, "cpu", weights=path, intervention=method).model
-
     def backbone(name):
         return not name.startswith("fc.")
 
-    plain, anchored, renewed, small = (trained(m) for m in (None, L2SP(2.0, 2.0), L2Init(2.0), L2(2.0)))
+    plain, anchored, renewed, small = (
+        fit(run, world, intervention=method).model for method in (None, L2SP(2.0, 2.0), L2Init(2.0), L2(2.0))
+    )
     assert distance(anchored, pretrained, backbone) < 0.5 * distance(plain, pretrained, backbone)
     assert anchored.fc.weight.norm() < 0.5 * plain.fc.weight.norm(), "the head is pulled to zero"
-    assert distance(renewed, initial) < 0.5 * distance(plain, initial), (
-        "to initialisation, not to the pretrained weights"
-    )
+    assert distance(renewed, initial) < 0.5 * distance(plain, initial), "to initialisation, not the pretrained weights"
     assert distance(small, initial, backbone) > distance(renewed, initial, backbone)
     zero = {name: torch.zeros_like(value) for name, value in initial.items()}
     assert distance(small, zero) < 0.5 * distance(plain, zero)
-
-
-class Forgetful(L2SP):
-    """Loses its state when it is taken up again."""
-
-    def load_state_dict(self, state):
-        pass
-
-
-def test_l2_sp_resumed_in_either_phase_bit_for_bit(world, tmp_path):
-    whole = go(world, intervention=L2SP(0.5, 0.1))
-    for epoch in (FIRST - 1, FIRST, FIRST + 1):
-        interrupted(TWO_PHASES, world, tmp_path / "state", epoch, intervention=L2SP(0.5, 0.1))
-        shutil.copytree(tmp_path / "state", tmp_path / "copy", dirs_exist_ok=True)
-        again = resumed(TWO_PHASES, world, tmp_path / "state", intervention=L2SP(0.5, 0.1))
-        assert same(whole, again) and again.resumed == [epoch]
-        Checkpoint(tmp_path / "state").remove()
-    lost = resumed(TWO_PHASES, world, tmp_path / "copy", intervention=Forgetful(0.5, 0.1))
-    assert not same(whole, lost), "the anchor is needed"
-
-
-def test_l2_init_resumed_bit_for_bit_without_a_state(world, tmp_path):
-    whole = go(world, intervention=L2Init(0.1))
-    interrupted(TWO_PHASES, world, tmp_path / "state", FIRST + 1, intervention=L2Init(0.1))
-    assert same(whole, resumed(TWO_PHASES, world, tmp_path / "state", intervention=L2Init(0.1)))
-
-
-# --- what is refused --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", [L2, L2Init, L2SP, SpectralDecoupling])
-@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
-def test_values_outside_their_range_are_refused(kind, value):
-    with pytest.raises(ValueError, match=f"^{kind.__name__}: strength={value} is outside its range"):
-        kind(strength=value)
-    with pytest.raises(ValueError, match=f"^L2SP: head_strength={value} is outside its range"):
-        L2SP(head_strength=value)
-
-
-def test_names_and_defaults(monkeypatch):
-    known = {"l2": L2, "l2_init": L2Init, "l2_sp": L2SP, "spectral_decoupling": SpectralDecoupling}
-    for name, kind in known.items():
-        assert notation.write(kind(), known) == name and issubclass(kind, Intervention) and not kind.predicts
-        monkeypatch.setitem(methods.NAMED, name, kind)
-    assert [kind().strength for kind in known.values()] == [1e-4, 1e-3, 1e-3, 1e-3] and L2SP().head_strength == 1e-3
-    assert (
-        methods.canonical("l2_sp(head_strength=0.01,strength=0.1) + l2_init")
-        == "l2_sp(strength=0.1, head_strength=0.01) + l2_init"
-    )
-    with pytest.raises(ValueError, match="contradict each other"):
-        methods.canonical("scratch + l2_sp")

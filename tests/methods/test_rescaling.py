@@ -1,21 +1,20 @@
-"""Soft rescaling: the numbers by hand, what its authors promise, which networks keep the promise, and its life in ``fit``."""
+"""Soft rescaling: the numbers by hand, what its authors promise, which networks keep the promise, and its norms in
+``fit``."""
 
 import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from helpers import PHASES, fit, prepared, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_checkpoints import Interrupted, Interrupting
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plasticity import train
-from plasticity.interventions import Start
 from plasticity.methods.rescaling import SoftRescaling
 from plasticity.networks import table as models
-from plasticity.running.checkpoints import Checkpoint
 
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -29,19 +28,17 @@ def seeded(build, seed=0):
 
 def started(model, images=IMAGES, **fields):
     """The method after its first preparation."""
-    method = SoftRescaling(**fields)
-    method.prepare(model, Start(None, torch.optim.SGD(model.parameters(), 0.1), None, images=lambda n: images[:n]))
-    return method
+    return prepared(SoftRescaling(**fields), model, images=lambda n: images[:n])
 
 
 @torch.no_grad()
 def disturb(model, seed=1):
-    """Stands for an optimiser's step: all parameters change, each layer's norm by another factor, biases away from zero."""
+    """Stands for an optimiser's step: all parameters change, each layer's norm by another factor, biases away from
+    zero."""
     draws = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.mul_(0.5 + 2 * torch.rand((), generator=draws)).add_(
-            0.1 * torch.randn(parameter.shape, generator=draws)
-        )
+        parameter.mul_(0.5 + 2 * torch.rand((), generator=draws))
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=draws))
 
 
 def factors(before, after):
@@ -60,39 +57,19 @@ def rescaled(model, method):
 
 
 def mlp(activation=nn.ReLU):
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(768, 20), activation(), nn.Linear(20, 20), activation(), nn.Linear(20, 5)
-    )
+    hidden = [nn.Linear(768, 20), activation(), nn.Linear(20, 20), activation()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(20, 5))
 
 
 def cnn():
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 8, 3),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(128, 10),
-        nn.ReLU(),
-        nn.Linear(10, 5),
-    )
+    convolutions = [nn.Conv2d(3, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(128, 10), nn.ReLU(), nn.Linear(10, 5))
 
 
 def bn_cnn():
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 5),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.MaxPool2d(5),
-        nn.Flatten(),
-        nn.Linear(32, 10),
-        nn.ReLU(),
-        nn.Linear(10, 5),
-    )
+    first = [nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.ReLU()]
+    second = [nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(5), nn.Flatten()]
+    return nn.Sequential(*first, *second, nn.Linear(32, 10), nn.ReLU(), nn.Linear(10, 5))
 
 
 class Backwards(nn.Module):
@@ -169,16 +146,11 @@ def test_each_strength_acts_on_its_own_layers_and_the_product_restarts_at_the_la
 
 
 def test_a_norm_layer_without_gain_restarts_the_product_with_the_layer_behind_it():
-    model = seeded(
-        lambda: nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(768, 6),
-            nn.BatchNorm1d(6, affine=False),
-            nn.Linear(6, 6),
-            nn.ReLU(),
-            nn.Linear(6, 5),
-        )
-    )
+    def build():
+        front = [nn.Flatten(), nn.Linear(768, 6), nn.BatchNorm1d(6, affine=False)]
+        return nn.Sequential(*front, nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 5))
+
+    model = seeded(build)
     method = started(model, classifier=0.5)
     disturb(model)
     found = rescaled(model, method)
@@ -241,15 +213,10 @@ def test_norms_are_bounded_whatever_the_steps(strength, growth, steps):
     set_to(model, [[1.0, 0.0, -1.0, 2.0]] * 3)
     method, start = started(model, torch.ones(2, 4), classifier=strength), model.weight.norm().item()
     for step, share in enumerate(steps, start=1):
-        model.weight.mul_(
-            1 + share * growth / model.weight.norm()
-        )  # outwards: the worst that a step of that length can do
+        model.weight.mul_(1 + share * growth / model.weight.norm())  # outwards: the worst that a step so long can do
         method.after_step(step)
-        assert (
-            start * (1 - 1e-4)
-            <= model.weight.norm().item()
-            <= (start + growth * (1 - strength) / strength) * (1 + 1e-4)
-        )
+        bound = start + growth * (1 - strength) / strength
+        assert start * (1 - 1e-4) <= model.weight.norm().item() <= bound * (1 + 1e-4)
 
 
 # --- which networks ---------------------------------------------------------------------------------------------------
@@ -262,9 +229,8 @@ def test_forward_order_is_not_the_order_of_registration():
     product = found["first.weight"] * found["middle.weight"] * found["last.weight"]
     assert found["last.bias"] == pytest.approx(product, rel=1e-5)
     assert found["last.bias"] != pytest.approx(found["last.weight"], rel=0.01)
-    assert started(seeded(lambda: Backwards(child=False))).names == ["first", "middle", "last"], (
-        "used, though never called"
-    )
+    used_without_a_call = seeded(lambda: Backwards(child=False))
+    assert started(used_without_a_call).names == ["first", "middle", "last"]
 
 
 @pytest.mark.parametrize(
@@ -314,15 +280,6 @@ def test_never_takes_each_layers_own_factor_where_the_product_would_do():
     assert found["8.bias"] == pytest.approx(found["8.weight"], rel=1e-5)
 
 
-def test_without_images_there_is_no_order_and_so_no_product():
-    for product in ("auto", "never"):
-        method = SoftRescaling(product=product)
-        method.prepare(model := seeded(mlp), Start(None, torch.optim.SGD(model.parameters(), 0.1), None))
-        assert method.reason
-    with pytest.raises(ValueError, match="without images"):
-        SoftRescaling(product="always").prepare(model, Start(None, torch.optim.SGD(model.parameters(), 0.1), None))
-
-
 def test_preparing_touches_nothing():
     def build():
         return nn.Sequential(*seeded(bn_cnn)[:8], nn.Dropout(0.5), nn.Linear(32, 5))
@@ -331,20 +288,8 @@ def test_preparing_touches_nothing():
     state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     started(model)
     assert all(torch.equal(a, b) for a, b in zip(state.values(), model.state_dict().values(), strict=True))
-    assert torch.equal(random, torch.get_rng_state()) and all(
-        m.training and not m._forward_hooks for m in model.modules()
-    )
-
-
-def test_ranges_and_choices_are_refused_by_value():
-    for fields, said in [
-        ({"features": -0.1}, "features=-0.1"),
-        ({"classifier": 1.5}, "classifier=1.5"),
-        ({"features": float("nan")}, "features=nan"),
-        ({"product": "maybe"}, "product='maybe'"),
-    ]:
-        with pytest.raises(ValueError, match=said):
-            SoftRescaling(**fields)
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(m.training and not m._forward_hooks for m in model.modules())
 
 
 # --- its cost ---------------------------------------------------------------------------------------------------------
@@ -365,67 +310,29 @@ def test_a_step_takes_the_same_few_operations_at_any_depth_and_asks_for_no_numbe
         method = started(nn.Sequential(*layers), torch.ones(2, 6))
         with Counted() as counted:
             method.after_step(1)
-        assert (
-            not {"_local_scalar_dense", "item", "nonzero"} & set(counted.operations)
-            and "_foreach_mul_" in counted.operations
-        )
+        assert not {"_local_scalar_dense", "item", "nonzero"} & set(counted.operations)
+        assert "_foreach_mul_" in counted.operations
         counts.append(len(counted.operations))
     assert counts[0] == counts[1] < 20
 
 
 # --- in fit -----------------------------------------------------------------------------------------------------------
-def fit(run, world, method, checkpoint=None):
-    return train.fit(run, world, "cpu", intervention=method, checkpoint=checkpoint)
 
 
-@pytest.fixture
-def run(tiny_run):
-    """A warm start of 2 and 2 epochs from scratch, the learning rate falling after the first of each and in the second."""
-    scenario = "warm_start(subset=0.5, noise=0.2, equal=false)"
-    return replace(
-        tiny_run("mini_simplenet", max_epochs=2, schedule="steps"), scenario=scenario, weights="none", validation=0.0
-    )
+def norms(model, method):
+    return torch.stack([model.get_submodule(name).weight.detach().norm() for name in method.names])
 
 
-def states_equal(one, other):
-    return all(
-        torch.equal(a, b)
-        for a, b in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
-    )
+def test_the_first_phases_initial_norms_hold_through_both_phases(world):
+    fitted = fit(PHASES, world, intervention=(method := SoftRescaling(0.01, 0.01)))
+    initial = norms(train.build(PHASES, world)[0], method)
+    assert torch.allclose(method.norms, initial) and not torch.allclose(norms(fitted.model, method), initial)
 
 
-def test_no_strength_is_the_base_run_bit_for_bit(world, run):
-    base = fit(run, world, None)
-    nothing, something = fit(run, world, SoftRescaling(0.0, 0.0)), fit(run, world, SoftRescaling())
-    assert states_equal(base, nothing) and base.history == nothing.history
-    assert not states_equal(base, something)
-
-
-def test_the_first_phases_initial_norms_hold_through_both_phases(world, run):
-    fitted = fit(run, world, method := SoftRescaling(0.01, 0.01))
-    initial, last = train.build(run, world)[0].state_dict(), fitted.model.state_dict()
-    expected, present = (
-        torch.stack([state[name + ".weight"].norm() for name in method.names]) for state in (initial, last)
-    )
-    assert torch.allclose(method.norms, expected) and not torch.allclose(present, expected)
-
-
-def test_full_strength_keeps_the_norms_themselves(world, run):
-    fitted = fit(run, world, method := SoftRescaling(1.0, 1.0))
-    present = torch.stack([fitted.model.state_dict()[name + ".weight"].norm() for name in method.names])
-    assert torch.allclose(present, method.norms, rtol=1e-5) and not states_equal(
-        fitted, fit(run, world, SoftRescaling(1.0, 0.0))
-    )
-
-
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_resumed_in_either_phase_bit_for_bit(world, run, tmp_path, epoch):
-    whole = fit(run, world, SoftRescaling(0.1, 0.2, reinit=True))
-    with pytest.raises(Interrupted), Interrupting(tmp_path / "state", epoch) as checkpoint:
-        fit(run, world, SoftRescaling(0.1, 0.2, reinit=True), checkpoint)
-    with Checkpoint(tmp_path / "state") as checkpoint:
-        again = fit(run, world, SoftRescaling(0.1, 0.2, reinit=True), checkpoint)
-    assert again.resumed == [epoch] and states_equal(whole, again) and whole.history == again.history
+def test_full_strength_keeps_the_norms_themselves(world):
+    fitted = fit(PHASES, world, intervention=(method := SoftRescaling(1.0, 1.0)))
+    assert torch.allclose(norms(fitted.model, method), method.norms, rtol=1e-5)
+    assert not same(fitted, fit(PHASES, world, intervention=SoftRescaling(1.0, 0.0)))
 
 
 class Watched(SoftRescaling):
@@ -437,25 +344,21 @@ class Watched(SoftRescaling):
         return super().prepare(model, start)
 
     def after_step(self, step):
-        before, found = (
-            self.norms.clone(),
-            torch.stack([self.model.get_submodule(n).weight.detach().norm() for n in self.names]),
-        )
+        before, found = self.norms.clone(), norms(self.model, self)
         super().after_step(step)
         if not torch.equal(before, self.norms):
             assert torch.allclose(self.norms, found, rtol=1e-5)
             self.changes.append(step)
 
 
-def test_reinit_takes_the_present_norms_at_each_decay_and_never_else(world, run):
-    fit(run, world, method := Watched(0.1, 0.1, reinit=True))
-    assert method.changes == [
-        4,
-        6,
-        6 + 7,
-        6 + 10,
-    ]  # phases of 2 x 3 and 2 x 6 steps; a new phase is no decay, and the step after half
-    fit(run, world, method := Watched(0.1, 0.1))
-    assert method.changes == []
-    fit(replace(run, warmup=0.5, schedule="constant"), world, method := Watched(0.1, 0.1, reinit=True))
-    assert method.changes == [], "warming up again, from low, in the second phase is no decay"
+@pytest.mark.parametrize(
+    "fields, reinit, changes",
+    [  # phases of 2 x 3 and 2 x 6 steps; a new phase is no decay, and the step after half of them is one
+        ({}, True, [4, 6, 6 + 7, 6 + 10]),
+        ({}, False, []),
+        ({"warmup": 0.5, "schedule": "constant"}, True, []),  # warming up again, from low, is no decay
+    ],
+)
+def test_reinit_takes_the_present_norms_at_each_decay_and_never_else(world, fields, reinit, changes):
+    fit(replace(PHASES, **fields), world, intervention=(method := Watched(0.1, 0.1, reinit=reinit)))
+    assert method.changes == changes

@@ -1,10 +1,11 @@
-"""CReLU and layer norms put into plain chains: shapes that fit, values worked out by hand, networks refused with a reason."""
+"""CReLU and layer norms put into plain chains: shapes that fit, values by hand, networks refused with a reason."""
 
 import pytest
 import torch
+from helpers import PHASES, equal, fit, state_of
 from torch import nn
 
-from plasticity import Run, train
+from plasticity import train
 from plasticity.methods.combined import Combined
 from plasticity.methods.surgery import ConcatenatedReLU, CReLU, LayerNorm
 from plasticity.networks import table as models
@@ -28,7 +29,7 @@ def test_concatenated_relu_of_some_numbers():
 
 def test_crelu_halves_each_hidden_layer_and_keeps_its_first_rows():
     model = mlp()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = state_of(model)
     CReLU().reshape(model)
     assert [tuple(p.shape) for p in model.parameters()] == [(2, 3), (2,), (3, 4), (3,), (2, 6), (2,)]
     for name, value in model.state_dict().items():
@@ -92,16 +93,16 @@ REFUSED = {
 @pytest.mark.parametrize("build, reason", REFUSED.values(), ids=REFUSED)
 def test_crelu_refuses_with_a_reason_and_changes_nothing(build, reason):
     model = build()
-    before, text = {name: value.clone() for name, value in model.state_dict().items()}, repr(model)
+    before, text = state_of(model), repr(model)
     with pytest.raises(ValueError, match=reason):
         CReLU().reshape(model)
-    assert repr(model) == text and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert repr(model) == text and equal(before, model)
 
 
 def test_layer_norm_goes_before_each_activation_and_no_layer_changes_its_name():
     model = mlp()
     before, names = (
-        {name: value.clone() for name, value in model.state_dict().items()},
+        state_of(model),
         {n for n, _ in model.named_modules()},
     )
     LayerNorm().reshape(model)
@@ -157,24 +158,10 @@ def test_layer_norm_refuses_what_has_no_place_for_it():
 
 @pytest.mark.parametrize("kind", [CReLU, LayerNorm])
 def test_a_reshaped_network_trains_and_its_head_is_where_it_was(world, kind):
-    run = Run(
-        "mini_simplenet",
-        "photos",
-        weights="none",
-        scenario="single",
-        patience=0,
-        validation=0.0,
-        max_epochs=2,
-        batch_size=8,
-        lr=0.05,
-        augment="flip",
-    )
-    fitted = train.fit(run, world, "cpu", intervention=kind())
+    fitted = fit(PHASES, world, intervention=kind()).model
     fresh = models.build("mini_simplenet", 3, train.generator(0, "model").initial_seed())
-    trained = fitted.model.state_dict()
-    assert trained["classifier.weight"].shape == fresh.classifier.weight.shape
-    assert not torch.equal(trained["features.0.weight"], fresh.features[0].weight[: len(trained["features.0.weight"])])
-    assert (
-        sum(p.numel() for p in fitted.model.parameters()) < sum(p.numel() for p in fresh.parameters())
-        or kind is LayerNorm
-    )
+    first, before = fitted.features[0].weight, fresh.features[0].weight
+    assert fitted.classifier.weight.shape == fresh.classifier.weight.shape
+    assert not torch.equal(first, before[: len(first)])
+    smaller = sum(p.numel() for p in fitted.parameters()) < sum(p.numel() for p in fresh.parameters())
+    assert smaller == (kind is CReLU)

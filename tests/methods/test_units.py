@@ -1,21 +1,17 @@
-"""Hidden units: which there are, what recycling one writes, and when; by hand, on networks small enough to see through."""
+"""Hidden units: which there are, what recycling one writes, and when; by hand, on networks one can see through."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from test_resets import PHASES, equal, go, resumes, run_of, start_of, state_of
+from helpers import PHASES, equal, fit, pictures, prepared, start_of, state_of
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
-from plasticity import Run
 from plasticity.methods.units import ContinualBackprop, ReDo, Units, find_units, mean_activations, recycle
-from plasticity.networks import table as models
-
-
-def pictures(count, size=4, channels=3):
-    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(count))
+from plasticity.networks import table as networks
 
 
 class Network(nn.Module):
@@ -54,7 +50,7 @@ def test_chains_share_a_relu_and_pass_dropout_and_flattening(flatten, inplace):
     found = find_units(model, pictures(2))
     assert named(model, found) == [("conv", "norm", "hidden", 4), ("hidden", None, "head", 1)]
     assert [u.size for u in found] == [3, 5]
-    assert model.training and equal(before, model.state_dict())
+    assert model.training and equal(before, model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
@@ -63,28 +59,41 @@ def test_a_functional_mean_ends_a_chain():
     assert named(model, find_units(model, pictures(2))) == [("hidden", None, "head", 1)]
 
 
-def test_units_of_the_architectures():
-    model = models.build("mini_simplenet", 3, 0)
-    found = named(model, find_units(model, pictures(2, 32)))
-    convolutions = [i for i, m in enumerate(model.features) if isinstance(m, nn.Conv2d)]
-    assert found == [
-        (f"features.{a}", f"features.{a + 1}", f"features.{b}", 1)
-        for a, b in zip(convolutions[:-1], convolutions[1:], strict=True)
-    ]  # the last one: global max pool
-    model = models.build("mini_resnet", 3, 0)
-    assert named(model, find_units(model, pictures(2, 32))) == [
+def plain_units(model):
+    """Of an nn.Sequential of blocks of convolution, norm layer and ReLU; the last one feeds a global max pool."""
+    at = [f"features.{i}" for i, module in enumerate(model.features) if isinstance(module, nn.Conv2d)]
+    return [(a, f"features.{int(a[9:]) + 1}", b, 1) for a, b in zip(at[:-1], at[1:], strict=True)]
+
+
+def bottleneck_units(model):
+    return [
         (f"layers.{i}.conv{k}", f"layers.{i}.bn{k}", f"layers.{i}.conv{k + 1}", 1) for i in range(4) for k in (1, 2)
     ]
-    model = models.build("mini_vit", 3, 0)
-    assert named(model, find_units(model, pictures(2, 32))) == [
-        (f"encoder.layers.encoder_layer_{i}.mlp.0", None, f"encoder.layers.encoder_layer_{i}.mlp.3", 1)
-        for i in range(4)
-    ]
-    model = resnet18(num_classes=3)  # its stem feeds a convolution and an addition that no module makes
+
+
+def transformer_units(model):
+    layers = [f"encoder.layers.encoder_layer_{i}" for i in range(4)]
+    return [(f"{layer}.mlp.0", None, f"{layer}.mlp.3", 1) for layer in layers]
+
+
+def basic_block_units(model):
+    """Its stem feeds a convolution and an addition that no module makes."""
     blocks = [name for name, module in model.named_modules() if isinstance(module, BasicBlock)]
-    assert named(model, find_units(model, pictures(2, 32))) == [
-        (f"{b}.conv1", f"{b}.bn1", f"{b}.conv2", 1) for b in blocks
-    ]
+    return [(f"{block}.conv1", f"{block}.bn1", f"{block}.conv2", 1) for block in blocks]
+
+
+@pytest.mark.parametrize(
+    "build, expected",
+    [
+        (lambda: networks.build("mini_simplenet", 3, 0), plain_units),
+        (lambda: networks.build("mini_resnet", 3, 0), bottleneck_units),
+        (lambda: networks.build("mini_vit", 3, 0), transformer_units),
+        (lambda: resnet18(num_classes=3), basic_block_units),
+    ],
+)
+def test_units_of_the_architectures(build, expected):
+    model = build()
+    assert named(model, find_units(model, pictures(2, 32))) == expected(model) != []
 
 
 class Odd(nn.Module):
@@ -99,28 +108,25 @@ class Odd(nn.Module):
 
     def forward(self, x):
         x = self.flat(x)
-        h = self.relu(self.one(x))
-        if self.kind == "two consumers":
-            return self.two(h) + self.three(h)
-        if self.kind == "residual":
-            return self.two(h) + h
-        if self.kind == "given out":
-            return self.two(h), h
-        if self.kind == "called twice":
-            return self.two(self.one(h))
-        if self.kind == "transposed":
-            return self.two(h.view(2, 6, 8).transpose(1, 2).reshape(2, 48))
-        if self.kind == "read before":
-            return self.two(self.relu(pre := self.one(x))) + pre
-        return self.two(h) + self.three(x) if self.kind == "tied" else self.two(h)
+        before = self.one(x)
+        return ODD[self.kind](self, x, before, self.relu(before))
 
 
-@pytest.mark.parametrize(
-    "kind", ["two consumers", "residual", "given out", "called twice", "transposed", "read before", "tied"]
-)
+ODD = {
+    "plain": lambda net, x, before, h: net.two(h),
+    "two consumers": lambda net, x, before, h: net.two(h) + net.three(h),
+    "residual": lambda net, x, before, h: net.two(h) + h,
+    "given out": lambda net, x, before, h: (net.two(h), h),
+    "called twice": lambda net, x, before, h: net.two(net.one(h)),
+    "transposed": lambda net, x, before, h: net.two(h.view(2, 6, 8).transpose(1, 2).reshape(2, 48)),
+    "read before": lambda net, x, before, h: net.two(h) + before,
+    "tied": lambda net, x, before, h: net.two(h) + net.three(x),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
 def test_what_is_no_plain_chain_has_no_units(kind):
-    assert len(find_units(Odd("plain"), pictures(2))) == 1
-    assert find_units(Odd(kind), pictures(2)) == []
+    assert len(find_units(Odd(kind), pictures(2))) == (kind == "plain")
 
 
 def test_the_next_layer_may_not_have_groups_and_a_linear_layer_must_not_run_along_the_width():
@@ -172,11 +178,8 @@ def test_a_weight_between_two_recycled_units_ends_at_zero():
     model = Network()
     first, second = find_units(model, pictures(2))
     recycle([(first, torch.tensor([0])), (second, torch.tensor([3]))], None, torch.Generator())
-    assert (
-        (model.hidden.weight[:, :4] == 0).all()
-        and (model.hidden.weight[3, 4:] != 0).all()
-        and (model.head.weight[:, 3] == 0).all()
-    )
+    assert (model.hidden.weight[:, :4] == 0).all() and (model.hidden.weight[3, 4:] != 0).all()
+    assert (model.head.weight[:, 3] == 0).all()
 
 
 @pytest.mark.parametrize("index, columns", [(0, slice(8, 12)), (1, slice(2, 3))])
@@ -187,9 +190,8 @@ def test_a_recycled_unit_takes_away_its_contribution_and_no_other(index, columns
         (pruned.hidden if index == 0 else pruned.head).weight[:, columns] = 0
     images, whole = pictures(8), model(pictures(8))
     recycle([(find_units(model, pictures(2))[index], torch.tensor([2]))], None, torch.Generator())
-    assert torch.allclose(model(images), pruned(images), atol=1e-6) and not torch.allclose(
-        model(images), whole, atol=1e-3
-    )
+    assert torch.allclose(model(images), pruned(images), atol=1e-6)
+    assert not torch.allclose(model(images), whole, atol=1e-3)
 
 
 def test_seeds_have_an_effect_and_the_global_stream_stays():
@@ -210,13 +212,12 @@ def test_mean_activations_are_those_of_all_images_and_positions_and_touch_nothin
         model.norm.running_mean += 0.3
     before, stream = state_of(model), torch.get_rng_state()
     means = mean_activations(model, find_units(model, pictures(2)), images)
-    assert equal(before, model.state_dict()) and model.training and torch.equal(stream, torch.get_rng_state())
+    assert equal(before, model) and model.training and torch.equal(stream, torch.get_rng_state())
     model.eval()
     first = model.norm(model.conv(images)).relu()
     second = model.hidden(first.flatten(1)).relu()
-    assert torch.allclose(means[0], first.mean((0, 2, 3)), atol=1e-6) and torch.allclose(
-        means[1], second.mean(0), atol=1e-6
-    )
+    assert torch.allclose(means[0], first.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(means[1], second.mean(0), atol=1e-6)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -237,9 +238,8 @@ def test_outgoing_weights_are_summed_by_unit():
 # --- ReDo -------------------------------------------------------------------------------------------------------------
 def hidden_layer(biases):
     """Three inputs (means of colour), hidden units that show exactly their biases, one output."""
-    model = nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, len(biases)), nn.ReLU(), nn.Linear(len(biases), 1)
-    )
+    layers = [nn.Linear(3, len(biases)), nn.ReLU(), nn.Linear(len(biases), 1)]
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)
     with torch.no_grad():
         model[2].weight.zero_()
         model[2].bias.copy_(torch.tensor(biases))
@@ -257,8 +257,7 @@ def test_dormant_is_a_share_of_the_layers_mean(threshold, dormant):
         asked.append(count)
         return pictures(min(count, 8))
 
-    method.prepare(model, start_of(images=images))
-    method.after_epoch(1)
+    prepared(method, model, images=images).after_epoch(1)
     assert (model[2].weight == 0).all() and asked == [2], "every second epoch"
     method.after_epoch(2)
     renewed = (model[2].weight != 0).all(1).nonzero().flatten().tolist()
@@ -268,9 +267,8 @@ def test_dormant_is_a_share_of_the_layers_mean(threshold, dormant):
 
 def test_a_layer_that_is_all_dead_is_recycled_whole_and_a_diverged_one_is_left():
     for bias, renewed in ((-1.0, True), (torch.nan, False)):
-        method = ReDo(threshold=0.0, every=1)
-        method.prepare(model := hidden_layer([bias] * 3), start_of(images=pictures))
-        method.after_epoch(1)
+        model = hidden_layer([bias] * 3)
+        prepared(ReDo(threshold=0.0, every=1), model, images=pictures).after_epoch(1)
         assert (model[2].weight != 0).all().item() is renewed and (model[4].weight == 0).all().item() is renewed
 
 
@@ -279,49 +277,25 @@ def test_recycling_a_dead_unit_does_not_change_the_function():
     with torch.no_grad():
         model.norm.bias[1] = -100  # dead
     before = model(pictures(8))
-    method = ReDo(threshold=0.0, every=1)
-    method.prepare(model, start_of(images=pictures))
-    method.after_epoch(1)
+    prepared(ReDo(threshold=0.0, every=1), model, images=pictures).after_epoch(1)
     assert (model.hidden.weight[:, 4:8] == 0).all() and model.norm.bias[1] == 0
     assert torch.allclose(model(pictures(8)), before, atol=1e-6)
 
 
-@pytest.mark.parametrize("frozen", [2, 4])
-def test_layers_out_of_training_are_left_alone(frozen):
-    model = hidden_layer([-1.0, 1.0])
-    model[frozen].requires_grad_(False)
-    before = state_of(model)
-    for method in (ReDo(every=1), ContinualBackprop(rate=1.0, maturity=0)):
-        method.prepare(model, start_of(images=pictures))
-        method.after_step(1)
-        method.after_epoch(1)
-    assert equal(before, model.state_dict())
-
-
-def test_redo_of_nothing_is_the_base_run_and_of_something_resumes_in_two_phases(world, tmp_path):
-    base = go(world)
-    assert equal(base.model.state_dict(), go(world, ReDo(threshold=0.0, every=1)).model.state_dict()), (
-        "no unit is exactly dead"
-    )
-    whole = resumes(world, tmp_path / "state", lambda: ReDo(threshold=0.7, every=1))
-    assert not equal(go(world, run=whole.run).model.state_dict(), whole.model.state_dict())
-
-
-@pytest.mark.parametrize("name", ["mini_resnet", "mini_vit"])
+@pytest.mark.parametrize("name", ["mini_resnet", "mini_vit_tiny"])
 def test_both_methods_train_residual_networks_and_transformers(world, name):
-    run = Run(name, "photos", **PHASES)
-    base = go(world, run=run)
+    run = replace(PHASES, architecture=name, optimizer="adamw", lr=1e-3, momentum=0.0)
+    base = fit(run, world)
     for method in (ReDo(threshold=0.7, every=1), ContinualBackprop(rate=0.1, maturity=2)):
-        fitted = go(world, method, run)
-        assert not equal(base.model.state_dict(), fitted.model.state_dict())
+        fitted = fit(run, world, intervention=method)
+        assert not equal(base.model, fitted.model)
         assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
 
 
 # --- continual backpropagation ----------------------------------------------------------------------------------------
-def backprop(biases, optimizer=None, **fields):
-    method = ContinualBackprop(**fields)
-    method.prepare(model := hidden_layer(biases), start_of(images=pictures, optimizer=optimizer))
-    return model, method
+def backprop(biases, **fields):
+    model = hidden_layer(biases)
+    return model, prepared(ContinualBackprop(**fields), model, images=pictures)
 
 
 def test_utility_is_a_running_mean_of_activation_times_outgoing_weight():
@@ -356,8 +330,8 @@ def test_the_least_useful_mature_unit_goes_when_a_whole_one_is_due():
         before = model[2].weight.detach().clone()
         method.after_step(step)
         replaced.append((model[2].weight != before).all(1).nonzero().flatten().tolist())
-    # All four are mature from step 3 on: .4, .8, 1.2 at step 5, so .2 remains. Then three: .5, .8; and four again: 1.2 at step 8, where
-    # unit 1 is mature and, without outgoing weights, the least useful once more.
+    # All four are mature from step 3 on: .4, .8, 1.2 at step 5, so .2 remains. Then three: .5, .8; and four again: 1.2
+    # at step 8, where unit 1 is mature and, without outgoing weights, the least useful once more.
     assert replaced == [[], [], [], [], [1], [], [], [1], [], []]
     assert model[4].weight.tolist() == [[1.0, 0.0, 1.0, 1.0]] and model[2].bias.tolist() == [3.0, 0.0, 2.0, 4.0]
     assert method.age[0].tolist() == [10, 2, 10, 10] and method.utility[0][1] == 0 and 0.2 < method.due[0] < 0.9
@@ -424,26 +398,4 @@ def test_each_phase_has_one_watch_and_utilities_go_on():
 
 def test_a_compiled_network_is_refused():
     with pytest.raises(ValueError, match="compiled=False"):
-        ContinualBackprop().prepare(Network(), start_of(images=pictures, run=run_of(compiled=True)))
-
-
-@pytest.mark.parametrize(
-    "kind, fields",
-    [
-        (ReDo, {"every": 0}),
-        (ReDo, {"threshold": -0.1}),
-        (ContinualBackprop, {"rate": 1.5}),
-        (ContinualBackprop, {"decay": 1.0}),
-        (ContinualBackprop, {"maturity": -1}),
-    ],
-)
-def test_parameters_out_of_range(kind, fields):
-    with pytest.raises(ValueError, match=next(iter(fields))):
-        kind(**fields)
-
-
-def test_no_rate_is_the_base_run_and_a_rate_resumes_in_two_phases(world, tmp_path):
-    base = go(world)
-    assert equal(base.model.state_dict(), go(world, ContinualBackprop(rate=0.0, maturity=0)).model.state_dict())
-    whole = resumes(world, tmp_path / "state", lambda: ContinualBackprop(rate=0.02, maturity=3, decay=0.9))
-    assert not equal(go(world, run=whole.run).model.state_dict(), whole.model.state_dict())
+        ContinualBackprop().prepare(Network(), start_of(images=pictures, compiled=True))
