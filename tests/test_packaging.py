@@ -168,19 +168,14 @@ def installed(tmp_path_factory):
     return folder / "venv/bin"
 
 
+USE = "import plasticity, torch; print(plasticity.reinitialize(torch.nn.Linear(10, 10, bias=False), '10M').reset)"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command, code, said",
     [
-        (
-            [
-                "python",
-                "-c",
-                "import torch, plasticity\nm = torch.nn.Linear(10, 10)\nprint(plasticity.reinitialize(m, '10M').reset)",
-            ],
-            0,
-            "10",
-        ),
+        (["python", "-c", USE], 0, "10"),
         (["plasticity", "--help"], 0, "`plasticity COMMAND --help` gives its arguments and an example."),
         (["plasticity", "run", "--help"], 0, "plasticity run mini"),
         (["python", "-m", "plasticity", "status", "--help"], 0, "plasticity status mini --watch"),
