@@ -1,4 +1,4 @@
-"""Data sets by name: decoded once into one packed uint8 array in a folder, with a manifest; split by a recorded seed."""
+"""Data sets by name: packed once as one uint8 array in a folder, with a manifest; split by a recorded seed."""
 
 import json
 import re
@@ -36,22 +36,12 @@ TITLES = {
     "cifar100": "CIFAR-100",
     "tiny_imagenet": "Tiny ImageNet",
 }
-PAPER_NAMES = {
-    "photos": "DTD",
-    "elpv": "Brain Tumor",
-    "fruits": "Fruit25",
-    "photos_64": "DTD",
-    "elpv_64": "Brain Tumor",
-    "photos_128": "DTD",
-    "elpv_128": "Brain Tumor",
-    "dtd": "DTD",
-    "dtd_official": "DTD",
-    "dtd_grouped": "DTD",
-    "brain_tumor": "Brain Tumor",
-    "brain_tumor_grouped": "Brain Tumor",
-    "fruit25": "Fruit25",
-    "fruit25_grouped": "Fruit25",
+MIRRORS = {
+    "DTD": "photos photos_64 photos_128 dtd dtd_official dtd_grouped",
+    "Brain Tumor": "elpv elpv_64 elpv_128 brain_tumor brain_tumor_grouped",
+    "Fruit25": "fruits fruit25 fruit25_grouped",
 }
+PAPER_NAMES = {name: paper for paper, names in MIRRORS.items() for name in names.split()}
 FOLDER = re.compile(r"folder_[a-z0-9_]+-[0-9a-f]{8}")  # what `own.pack_folder` names a user's images
 
 
@@ -74,38 +64,55 @@ class Dataset:
     sha256: str
 
 
+def known_path(folder: str | Path, name: str) -> Path:
+    """Where the packed data set ``name`` belongs. Raises ValueError for an unknown name."""
+    if name not in TITLES and not FOLDER.fullmatch(name):
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(TITLES)}")
+    return Path(folder) / name
+
+
+def missing(path: Path) -> FileNotFoundError:
+    """The error for a data set that is not packed at ``path``."""
+    remedy = f"run `plasticity prepare {path.name} --data {path.parent}`, or notebook 00_data_prep"
+    if path.name not in TITLES:
+        remedy = "pack these images again (notebook 46_your_own_model), or give the data folder they were packed into"
+    return FileNotFoundError(f"data set {path.name!r} is not packed in {path.parent}: {remedy}")
+
+
+def damaged(path: Path, error: object) -> ValueError:
+    """The error for a packed data set that cannot be read."""
+    return ValueError(f"packed data set {path} is damaged ({error}); move the folder away and prepare it again")
+
+
 def manifest(path: Path) -> dict:
     """What is known of the data set packed at ``path``. Raises ValueError if that file is damaged."""
     try:
         return json.loads((path / "manifest.json").read_text())
     except (ValueError, OSError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error) -> ValueError:
-    return ValueError(f"packed data set {path} is damaged ({error}); move the folder away and prepare it again")
+        raise damaged(path, error) from None
 
 
 @lru_cache(maxsize=4)
 def load(folder: str | Path, name: str) -> Dataset:
-    """The packed data set ``name``, prepared first if it can be. Raises ValueError if a file of it is damaged.
+    """The packed data set ``name``.
 
-    The images are mapped, so that processes share the memory; what one writes to them stays its own. A set that was packed
-    with fewer images than published is loaded like any other.
+    The images are mapped, so that processes share the memory; what one writes to them stays its own. A set that was
+    packed with fewer images than published is loaded like any other.
+
+    Raises FileNotFoundError, naming the command that prepares it, if it is not there; ValueError for an unknown name
+    and for damaged files.
     """
-    from .datasets.prepare import prepare
-
-    path = prepare(folder, name, complete=not (Path(folder) / name / "manifest.json").is_file())
+    path = known_path(folder, name)
+    if not (path / "manifest.json").is_file():
+        raise missing(path)
     facts = manifest(path)
     try:
         images = np.load(path / "images.npy", mmap_mode="c")
         labels, test = (np.load(path / f"{part}.npy") for part in ("labels", "test"))
     except (ValueError, EOFError, OSError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if list(images.shape) != facts["shape"]:
-        raise ValueError(
-            f"packed data set {path} is damaged: its manifest says {facts['shape']}, its images {images.shape}"
-        )
+        raise damaged(path, f"its manifest says {facts['shape']}, its images {images.shape}")
     return Dataset(
         name=name,
         images=torch.from_numpy(images),

@@ -1,4 +1,7 @@
-"""Files: written whole or not at all."""
+"""Files and folders: written whole or not at all, downloaded and verified.
+
+Set the environment variable PLASTICITY_OFFLINE=1 to skip every attempt to download.
+"""
 
 import contextlib
 import hashlib
@@ -15,53 +18,12 @@ class NotDownloaded(Exception):
     """The network, or what came over it, failed; says how."""
 
 
-def offline() -> bool:
-    """Whether PLASTICITY_OFFLINE forbids downloads."""
-    return os.environ.get("PLASTICITY_OFFLINE", "").lower() not in ("", "0", "false", "no")
-
-
-def retrieve(url: str, path: Path, sha256: str, size: int = 0) -> Path:
-    """The file at ``url`` as ``path``: whole, its SHA-256 beginning with ``sha256``, or NotDownloaded and nothing is there."""
-    if offline():
-        raise NotDownloaded("PLASTICITY_OFFLINE is set")
-    import pooch
-    import requests
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    require_space(path.parent, size, f"downloading {path.name}")
-    get = pooch.HTTPDownloader(progressbar=True, timeout=(5, 60))  # seconds to connect, and between two packets
-    with tempfile.TemporaryDirectory(".partial", f".{path.name}-", path.parent) as scratch:
-        partial = Path(scratch) / path.name
-        try:
-            get(url, str(partial), None)
-        except (requests.RequestException, ValueError) as error:
-            raise NotDownloaded(f"{url}: {error}") from error
-        if not (found := file_sha256(partial)).startswith(sha256):
-            raise NotDownloaded(f"{url}: the file has sha256 {found}, published is {sha256}")
-        return partial.rename(path)
-
-
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises OSError, before anything is written, if ``needed`` bytes are more than is free in ``folder``; names both."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"{what} needs {needed:,} bytes in {folder}, {free:,} are free (folders .*.partial that a killed process "
-            f"left may be deleted)"
-        )
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, in a folder that is made if need be, for a block to write to.
 
-    When the block ends well it is renamed onto ``path``, so that readers see the old content or all of the new; when it raises, it is removed.
+    When the block ends well it is renamed onto ``path``, so that readers see the old content or all of the new; when
+    it raises, it is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +33,66 @@ def atomic(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """The same for a folder: a temporary one, to be filled, that becomes ``path`` unless another process was faster."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".partial", f".{path.name}-", path.parent) as scratch:
+        partial = Path(scratch) / path.name  # inside, since temporary folders are closed to other users
+        partial.mkdir()
+        yield partial
+        try:
+            partial.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+
+
+def offline() -> bool:
+    """Whether PLASTICITY_OFFLINE forbids downloads."""
+    return os.environ.get("PLASTICITY_OFFLINE", "").lower() not in ("", "0", "false", "no")
+
+
+def retrieve(url: str, path: Path, digest: str, size: int = 0) -> Path:
+    """Download ``url`` to ``path``: the whole file or none, and then NotDownloaded is raised.
+
+    ``digest``: how its SHA-256 begins, or its MD5 after "md5:". ``size``: about how many bytes, to look for room first.
+    """
+    if offline():
+        raise NotDownloaded("PLASTICITY_OFFLINE is set")
+    import pooch
+    import requests
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    require_space(path.parent, size, f"downloading {path.name}")
+    get = pooch.HTTPDownloader(progressbar=True, timeout=(5, 60))  # seconds to connect, and between two packets
+    kind, _, published = digest.rpartition(":")
+    with atomic(path) as partial:
+        try:
+            get(url, str(partial), None)
+        except (requests.RequestException, ValueError) as error:
+            raise NotDownloaded(f"{url}: {error}") from error
+        found = pooch.file_hash(str(partial), kind or "sha256")
+        if not found.startswith(published):
+            raise NotDownloaded(f"{url}: the file has {kind or 'sha256'} {found}, published is {published}")
+    return path
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise OSError if ``needed`` bytes are more than is free in ``folder``; names both."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        left = "what a killed process left there, named .*.partial*, may be deleted"
+        raise OSError(f"{what} needs {needed:,} bytes in {folder}, {free:,} are free ({left})")
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def installed(path: str) -> Path:

@@ -98,16 +98,16 @@ def inputs(options, profile):
 def remedy(kind: str, name: str, weights: str, folder: Path):
     """How a data set or weights come to be there, and then what a person has to do, if anything."""
     from ..datasets import classic, main_paper
+    from ..datasets.world import OFFLINE
     from ..files import offline
     from ..networks.table import architecture
 
     raw = folder / "raw"
-    if kind == "data set" and name in classic.SETS:
-        known = classic.SETS[name]
-        url, file = known.page, raw / known.files[0].folder / known.files[0].name
-    elif kind == "data set" and name in main_paper.VARIANTS:
-        remote = main_paper.SETS[main_paper.VARIANTS[name][0]].remote
-        url, file = remote.url or remote.page, raw / (remote.key if (raw / remote.key).is_dir() else remote.archive)
+    if kind == "data set" and name not in OFFLINE:
+        known = classic.SETS.get(name)
+        remote = known.remotes[0] if known else main_paper.SETS[main_paper.VARIANTS[name][0]].remote
+        file = raw / (remote.key if (raw / remote.key).is_dir() else remote.archive)
+        url = (*remote.urls, remote.page)[0]
     elif kind == "weights" and weights == "imagenet":
         about = architecture(name)
         if about.package:

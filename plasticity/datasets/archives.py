@@ -1,20 +1,19 @@
-"""The raw files of a data set: found where the user put them or downloaded, verified, and unpacked safely.
-
-Set the environment variable PLASTICITY_OFFLINE=1 to skip every attempt to download.
-"""
+"""The raw files of a data set: found where the user put them or downloaded, verified, and unpacked safely."""
 
 import gzip
 import json
 import lzma
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..files import NotDownloaded, file_sha256, offline, require_space, retrieve
+import pooch
+
+from ..files import NotDownloaded, atomic_folder, offline, require_space, retrieve
 
 NOTE = "unpacked.json"  # in an unpacked folder: which archive it is from
 # What the libraries raise for archives that are broken, encrypted or of an unknown kind; other OSErrors are the disk's.
@@ -23,16 +22,22 @@ DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAErro
 
 @dataclass(frozen=True)
 class Remote:
-    """Where the raw files of a data set come from, and what they may take."""
+    """Where an archive of raw files comes from, and what it may take."""
 
-    key: str  # the name of its folder in raw/
-    archive: str  # the file name that it is published under
+    key: str  # the name of the unpacked folder in raw/
+    archive: str  # where in raw/ it belongs, under its published name
     page: str  # where a person can download it
-    url: str | None = None  # where pooch downloads it
-    sha256: str | None = None  # of the archive, where published
+    urls: tuple[str, ...] = ()  # where it is downloaded from, in turn
+    digest: str = "sha256:"  # of the archive; nothing after the colon where none is published
     handle: str | None = None  # of a Kaggle data set, with a pinned version: only then a cached copy works offline
-    archive_bytes: int = 0  # size of the archive, where known
+    archive_bytes: int = 0  # its size, about, where known
     max_bytes: int = 4 * 10**9  # an archive that declares more than this, unpacked, is refused
+
+    @property
+    def hash(self) -> tuple[str, str]:
+        """The kind of its digest, and the digest in hex ("" where none is published)."""
+        kind, _, published = self.digest.partition(":")
+        return kind, published
 
 
 @dataclass(frozen=True)
@@ -46,38 +51,44 @@ class Raw:
 def find(folder: Path, remote: Remote, source: str | Path | None = None, complete: bool = True) -> Raw:
     """The raw files: ``source`` if given, else what is in ``folder/raw``, else Kaggle's cache or a download to there.
 
+    ``source`` is a folder of them, their archive under any name, or a folder that holds it under the published one.
+
     Raises FileNotFoundError that names what to put where if there is nothing; ValueError for an archive under the
     published name that has another hash (unless ``complete`` is False: scaled-down copies have other hashes), that is
     damaged, unsafe or too large; OSError if the disk has no room.
     """
-    raw = folder / "raw"
-    if source is not None:
-        source = Path(source).expanduser()
-        if not source.exists():
-            raise FileNotFoundError(f"source {source} does not exist")
-        return (
-            Raw(source, {"folder": str(source.resolve())}) if source.is_dir() else opened(source, raw, remote, complete)
-        )
-    if (raw / remote.key).is_dir():
-        return Raw(raw / remote.key, {"folder": str((raw / remote.key).resolve())})
-    if (raw / remote.archive).is_file():
-        return opened(raw / remote.archive, raw, remote, complete)
-    if remote.sha256 and (unpacked := raw / f"{remote.key}-{remote.sha256[:8]}").is_dir():
+    raw, published = folder / "raw", remote.hash[1][:8]
+    if source is None:
+        source = next((place for place in (raw / remote.key, raw / remote.archive) if place.exists()), None)
+    if source is None and published and (unpacked := raw / f"{remote.key}-{published}").is_dir():
         return Raw(unpacked, json.loads((unpacked / NOTE).read_text()))
-    try:
-        return from_kaggle(remote) if remote.handle else opened(download(remote, raw), raw, remote, complete)
-    except NotDownloaded as error:
-        raise FileNotFoundError(instructions(remote, raw, str(error))) from None
+    if source is None:
+        try:
+            if remote.handle:
+                return from_kaggle(remote)
+            source = download(remote, raw)
+        except NotDownloaded as error:
+            raise FileNotFoundError(instructions([remote], raw, str(error))) from None
+    source = Path(source).expanduser()
+    if not source.exists():
+        raise FileNotFoundError(f"source {source} does not exist")
+    packed = source / Path(remote.archive).name if source.is_dir() else source
+    return opened(packed, raw, remote, complete) if packed.is_file() else Raw(source, {"folder": str(source.resolve())})
 
 
-def instructions(remote: Remote, raw: Path, reason: str) -> str:
+def instructions(remotes: list[Remote], raw: Path, reason: str) -> str:
     """What a person can do who has no network here."""
-    size = f", {remote.archive_bytes / 1e6:.0f} MB" if remote.archive_bytes else ""
-    check = f", sha256 {remote.sha256}" if remote.sha256 else ""
+    files = []
+    for remote in remotes:
+        facts = [f"file {Path(remote.archive).name}"]
+        facts += [f"{remote.archive_bytes / 1e6:.0f} MB"] if remote.archive_bytes else []
+        facts += [" ".join(remote.hash)] if remote.hash[1] else []
+        files.append(
+            f"{(*remote.urls, remote.page)[0]} ({', '.join(facts)}) and put the file at {raw / remote.archive}"
+        )
     return (
-        f"its raw files are not in {raw}. Download {remote.url or remote.page} (file {remote.archive}{size}{check}) and put "
-        f"the file at {raw / remote.archive}, or unpack it to {raw / remote.key}, or give source=, a folder or an archive. "
-        f"It was not downloaded from here: {reason}"
+        f"its raw files are not in {raw}. Download {'; '.join(files)}, or unpack it to {raw / remotes[0].key}, "
+        f"or give source=, a folder or an archive. It was not downloaded from here: {reason}"
     )
 
 
@@ -98,20 +109,34 @@ def from_kaggle(remote: Remote) -> Raw:
 
 
 def download(remote: Remote, raw: Path) -> Path:
-    """The published archive in ``raw``, whole and of the published hash, or NotDownloaded. Nothing else is left there."""
-    return retrieve(remote.url, raw / remote.archive, remote.sha256, remote.archive_bytes)
+    """The published archive in ``raw``, from the first address that has it. Raises NotDownloaded."""
+    problems = []
+    for url in remote.urls:
+        try:
+            return retrieve(url, raw / remote.archive, remote.digest, remote.archive_bytes)
+        except NotDownloaded as error:
+            problems.append(str(error))
+    raise NotDownloaded("; ".join(problems))
+
+
+def verified(archive: Path, remote: Remote, complete: bool) -> str:
+    """The digest of an archive. ValueError, naming both, if it has the published name and not the published digest."""
+    kind, published = remote.hash
+    found = pooch.file_hash(str(archive), kind)
+    if complete and published and archive.name == Path(remote.archive).name and found != published:
+        raise ValueError(
+            f"{archive} has {kind} {found}, published is {published}: broken or another file; "
+            f"download it again from {remote.urls[0]}"
+        )
+    return found
 
 
 def opened(archive: Path, raw: Path, remote: Remote, complete: bool = True) -> Raw:
-    """An archive, verified and unpacked to ``raw/<key>-<first 8 digits of its sha256>``, once."""
-    sha256 = file_sha256(archive)
-    if complete and remote.sha256 and archive.name == remote.archive and sha256 != remote.sha256:
-        raise ValueError(
-            f"{archive} has sha256 {sha256}, published is {remote.sha256}: broken or another file; "
-            f"download it again from {remote.url}"
-        )
-    target = raw / f"{remote.key}-{sha256[:8]}"
-    origin = {"archive": archive.name, "sha256": sha256, "published": sha256 == remote.sha256}
+    """An archive, verified and unpacked to ``raw/<key>-<first 8 digits of its digest>``, once."""
+    kind, published = remote.hash
+    found = verified(archive, remote, complete)
+    target = raw / f"{remote.key}-{found[:8]}"
+    origin = {"archive": archive.name, kind: found, "published": found == published}
     if not (target / NOTE).is_file():
         unpack(archive, target, remote.max_bytes, origin)
     return Raw(target, origin)
@@ -123,37 +148,28 @@ def unpack(archive: Path, target: Path, max_bytes: int, origin: dict) -> None:
     Raises ValueError for an archive that is damaged, declares more than ``max_bytes``, or has a member that would land
     outside or is a link or device (named; found before anything is written); OSError if the disk has no room.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".partial", f".{target.name}-", target.parent) as scratch:
-        partial = Path(scratch) / target.name
-        partial.mkdir()
+    with atomic_folder(target) as partial:
         try:
-            with _open(archive) as file:
-                needed = _check_members(file, archive, max_bytes)
-                require_space(partial, needed, f"unpacking {archive.name}")
+            with (zipfile.ZipFile if _is_zip(archive) else tarfile.open)(archive) as file:
+                require_space(partial, _checked(file, archive, max_bytes), f"unpacking {archive.name}")
                 # Python 3.11.2, which Debian 12 has, knows no filters yet; the members are checked already.
-                filtered = isinstance(file, tarfile.TarFile) and hasattr(tarfile, "data_filter")
-                file.extractall(partial, **({"filter": "data"} if filtered else {}))
+                file.extraction_filter = getattr(tarfile, "data_filter", None)
+                file.extractall(partial)
         except DAMAGED as error:
             reason = " ".join(str(error).split())  # on one line
             raise ValueError(
                 f"{archive} cannot be unpacked ({type(error).__name__}: {reason}); get it again"
             ) from error
         (partial / NOTE).write_text(json.dumps(origin))
-        try:
-            partial.rename(target)
-        except OSError:  # another process was faster; it unpacked the same archive
-            if not (target / NOTE).is_file():
-                raise
 
 
-def _open(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
+def _is_zip(archive: Path) -> bool:
+    """By how it begins: a tar may hold a zip, which would deceive zipfile.is_zipfile."""
     with open(archive, "rb") as file:
-        start = file.read(4)
-    return zipfile.ZipFile(archive) if start.startswith(b"PK") else tarfile.open(archive)
+        return file.read(2) == b"PK"
 
 
-def _check_members(file: zipfile.ZipFile | tarfile.TarFile, archive: Path, max_bytes: int) -> int:
+def _checked(file: zipfile.ZipFile | tarfile.TarFile, archive: Path, max_bytes: int) -> int:
     """The number of bytes the members declare; stops at the first bad one, before its data is read."""
     total = 0
     for member in file.infolist() if isinstance(file, zipfile.ZipFile) else file:
@@ -171,3 +187,16 @@ def _check_members(file: zipfile.ZipFile | tarfile.TarFile, archive: Path, max_b
         if total > max_bytes:
             raise ValueError(f"{archive} is not unpacked: it declares more than the {max_bytes:,} bytes allowed")
     return total
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, sorted by name, without hidden files (DTD has one) and what zip programs add."""
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.name != "__MACOSX")
+
+
+def few(items: Iterable[str]) -> str:
+    """The first five, and how many more there are."""
+    items = list(items)
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -1,4 +1,4 @@
-"""Image files of any kind into one uint8 array of 224 x 224 RGB pixels, in parallel, exactly as torchvision's Resize would.
+"""Image files of any kind into one uint8 array of 224 x 224 RGB pixels, in parallel, exactly as torchvision's Resize.
 
 Threads, not processes: Pillow and hashlib let go of the interpreter lock while they work, so that two threads do nearly
 twice as much as one, where each spawned process would first import torch for seconds.
@@ -22,7 +22,7 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB: 16-bit grey scaled (not clipped) to 8 bits, transparent parts on black, the rest as Pillow converts.
+    """Any mode as RGB: 16-bit grey scaled (not clipped) to 8 bits, transparent parts on black, the rest as in Pillow.
 
     Raises ValueError for pixels that have no known range: floats, and integers beyond 16 bits.
     """
@@ -39,17 +39,20 @@ def rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def read(path: str | Path, pixels: int = SIZE) -> Image.Image:
-    """The image in a file as 224 x 224 RGB (or ``pixels``): bilinear, antialiased, aspect ratio not kept, EXIF orientation ignored.
+def read(path: str | Path, pixels: int = SIZE, resize: bool = True) -> Image.Image:
+    """The image in a file as 224 x 224 RGB (or ``pixels``): bilinear, antialiased, aspect ratio and EXIF ignored.
 
     That is `torchvision.transforms.Resize((224, 224))` on the RGB image, bit for bit: the first step of the paper's
-    released recipe. Of an animation, the first frame. Raises ValueError, naming the file, for one that cannot be decoded
-    whole or has more than MAX_PIXELS.
+    released recipe. Of an animation, the first frame. Raises ValueError, naming the file, for one that cannot be
+    decoded whole, has more than MAX_PIXELS or, without ``resize``, is of another size.
     """
     try:
         with Image.open(path) as image:
+            size = f"{image.width} x {image.height} pixels"
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+                raise ValueError(f"{size}, more than the {MAX_PIXELS:,} allowed")
+            if not resize and image.size != (pixels, pixels):
+                raise ValueError(f"{size}, not {pixels} x {pixels}")
             return rgb(image).resize((pixels, pixels), Image.Resampling.BILINEAR)
     except MemoryError:
         raise
@@ -71,15 +74,17 @@ def reserve(path: Path, n: int, pixels: int = SIZE) -> np.memmap:
     return array
 
 
-def decode(files: Sequence[str | Path], out: np.ndarray, workers: int | None = None) -> tuple[list[bytes], np.ndarray]:
-    """Decode ``files`` into ``out`` (uint8 [n, pixels, pixels, 3]) with ``workers`` threads (default: one for each core).
+def decode(
+    files: Sequence[str | Path], out: np.ndarray, workers: int | None = None, resize: bool = True
+) -> tuple[list[bytes], np.ndarray]:
+    """Decode ``files`` into ``out`` (uint8 [n, pixels, pixels, 3]) with ``workers`` threads (default: one per core).
 
     Returns what `duplicates` compares: the sha256 of each image's pixels, and its perceptual hash
     (imagehash.phash, 64 bits) as uint64 [n]. Raises ValueError naming the first file that is no whole image.
     """
 
     def one(i: int) -> tuple[bytes, int]:
-        image = read(files[i], out.shape[1])
+        image = read(files[i], out.shape[1], resize)
         out[i] = np.asarray(image)
         return hashlib.sha256(out[i]).digest(), int(str(imagehash.phash(image)), 16)
 

@@ -1,9 +1,9 @@
-"""Images that are there twice: the same pixels (exact), or nearly the same picture (near); in groups, with what they touch.
+"""Images that are there twice: the same pixels (exact), or nearly the same picture (near), in groups.
 
 Exact means equal pixels after decoding to 224 x 224, because those are what a network sees: it also finds copies saved
-again without loss or with other metadata, which the bytes of the files would hide. Near means perceptual hashes (64 bits,
-of the grey image's lowest frequencies) that differ in at most THRESHOLD bits, and whatever such pairs chain together.
-Near is a suspicion: it sees no colour, and all images of one flat colour are the same to it.
+again without loss or with other metadata, which the bytes of the files would hide. Near means perceptual hashes (64
+bits, of the grey image's lowest frequencies) that differ in at most THRESHOLD bits, and all that such pairs chain
+together. Near is a suspicion: it sees no colour, and all images of one flat colour are the same to it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def exact_groups(digests: Sequence[bytes]) -> np.ndarray:
 
 
 def near_groups(hashes: np.ndarray, threshold: int = THRESHOLD) -> np.ndarray:
-    """A number for each item [n]; items that are linked through hashes (uint64 [n]) at most ``threshold`` bits apart share it."""
+    """A number for each item [n], shared by those whose ``hashes`` (uint64 [n]) link up in steps of few enough bits."""
     unique, inverse = np.unique(hashes, return_inverse=True)
     pairs = [np.empty((2, 0), np.int64)]
     for start in range(0, len(unique), ROWS):
@@ -33,17 +33,22 @@ def near_groups(hashes: np.ndarray, threshold: int = THRESHOLD) -> np.ndarray:
     return connected_components(graph, directed=False)[1][inverse]
 
 
+def parts(groups: np.ndarray) -> list[np.ndarray]:
+    """The indices of each group, those of one item included, in the order of the groups' numbers."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
 def members(groups: np.ndarray) -> list[list[int]]:
     """The indices of each group of two or more items, in the order of their first items."""
-    order = np.argsort(groups, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    return sorted(part.tolist() for part in parts if len(part) > 1)
+    return sorted(part.tolist() for part in parts(groups) if len(part) > 1)
 
 
 def report(groups: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict:
-    """What there is of groups of two or more items: how many, of how many images, how large, across the test split and classes.
+    """What there is of groups of two or more items: how many, of how many images, how large; how many lie on both sides
+    of the test split, and how many in several classes. "groups" lists their indices.
 
-    "groups" lists their indices. Arguments: groups, labels int [n]; test bool [n].
+    Arguments: groups, labels int [n]; test bool [n].
     """
     found = members(groups)
     return {

@@ -2,54 +2,42 @@
 
     plasticity prepare dtd --data data [--source FOLDER OR ARCHIVE] [--any-count]
 
-DTD (Cimpoi et al. 2014), Brain Tumor (Kaggle, four classes) and Fruit25, 25 classes of Kaggle's Fruits-100. None of them
-comes with the paper's own test split, so each has variants: a stratified fifth (the paper's "96 training samples per
-class" of DTD's 120 is that), the same with duplicates kept on one side, and for DTD the official partition 1.
+DTD (Cimpoi et al. 2014), Brain Tumor (Kaggle, four classes) and Fruit25, 25 classes of Kaggle's Fruits-100. None of
+them comes with the paper's own test split, so each has variants: a stratified fifth (the paper's "96 training samples
+per class" of DTD's 120 is that), the same with duplicates kept on one side, and for DTD the official partition 1.
 """
 
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from ..files import require_space
-from . import archives as fetch
 from . import decode, duplicates
+from .archives import Remote, few, find, visible
+from .splits import SEED, TEST_SHARE, grouped, stratified
 from .world import Arrays
-
-SEED = 0  # of the test splits, and of the 25 fruits
-TEST_SHARE = 0.2
 
 DTD_CLASSES = tuple(
     """banded blotchy braided bubbly bumpy chequered cobwebbed cracked crosshatched crystalline dotted fibrous flecked
     freckled frilly gauzy grid grooved honeycombed interlaced knitted lacelike lined marbled matted meshed paisley
-    perforated pitted pleated polka-dotted porous potholed scaly smeared spiralled sprinkled stained stratified striped
-    studded swirly veined waffled woven wrinkled zigzagged""".split()
+    perforated pitted pleated polka-dotted porous potholed scaly smeared spiralled sprinkled stained stratified
+    striped studded swirly veined waffled woven wrinkled zigzagged""".split()
 )
 BRAIN_CLASSES = ("glioma", "meningioma", "pituitary", "no_tumor")
-BRAIN_FOLDERS = {
-    "glioma": "glioma",
-    "gliomatumor": "glioma",
-    "meningioma": "meningioma",
-    "meningiomatumor": "meningioma",
-    "pituitary": "pituitary",
-    "pituitarytumor": "pituitary",
-    "notumor": "no_tumor",
-    "no": "no_tumor",
-    "healthy": "no_tumor",
-}
+BRAIN_FOLDERS = {name: "no_tumor" for name in ("notumor", "no", "healthy")}
+BRAIN_FOLDERS |= {name + end: name for name in BRAIN_CLASSES[:3] for end in ("", "tumor")}
 FRUITS_100 = tuple(  # spelled as its folders are
-    """abiu acai acerola ackee ambarella apple apricot avocado banana barbadine barberry betel_nut bitter_gourd black_berry
-    black_mullberry brazil_nut camu_camu cashew cempedak chenet cherimoya chico chokeberry cluster_fig coconut corn_kernel
-    cranberry cupuacu custard_apple damson dewberry dragonfruit durian eggplant elderberry emblic feijoa fig finger_lime
-    gooseberry goumi grape grapefruit greengage grenadilla guava hard_kiwi hawthorn hog_plum horned_melon indian_strawberry
-    jaboticaba jackfruit jalapeno jamaica_cherry jambul jocote jujube kaffir_lime kumquat lablab langsat longan mabolo
-    malay_apple mandarine mango mangosteen medlar mock_strawberry morinda mountain_soursop oil_palm olive otaheite_apple
-    papaya passion_fruit pawpaw pea pineapple plumcot pomegranate prikly_pear quince rambutan raspberry redcurrant rose_hip
-    rose_leaf_bramble salak santol sapodilla sea_buckthorn strawberry_guava sugar_apple taxus_baccata ugli_fruit
-    white_currant yali_pear yellow_plum""".split()
+    """abiu acai acerola ackee ambarella apple apricot avocado banana barbadine barberry betel_nut bitter_gourd
+    black_berry black_mullberry brazil_nut camu_camu cashew cempedak chenet cherimoya chico chokeberry cluster_fig
+    coconut corn_kernel cranberry cupuacu custard_apple damson dewberry dragonfruit durian eggplant elderberry
+    emblic feijoa fig finger_lime gooseberry goumi grape grapefruit greengage grenadilla guava hard_kiwi hawthorn
+    hog_plum horned_melon indian_strawberry jaboticaba jackfruit jalapeno jamaica_cherry jambul jocote jujube
+    kaffir_lime kumquat lablab langsat longan mabolo malay_apple mandarine mango mangosteen medlar mock_strawberry
+    morinda mountain_soursop oil_palm olive otaheite_apple papaya passion_fruit pawpaw pea pineapple plumcot
+    pomegranate prikly_pear quince rambutan raspberry redcurrant rose_hip rose_leaf_bramble salak santol sapodilla
+    sea_buckthorn strawberry_guava sugar_apple taxus_baccata ugli_fruit white_currant yali_pear yellow_plum""".split()
 )
 
 
@@ -62,14 +50,12 @@ class RealSet:
     """
 
     title: str
-    remote: fetch.Remote
+    remote: Remote
     classes: tuple[str, ...]
     parts: dict[str, int | None]
     total: int
     home: str = ""
-    spellings: dict[str, str] | None = (
-        None  # folder name, lower case without _, - and spaces -> class; None: as classes
-    )
+    spellings: dict[str, str] | None = None  # folder name, lower case without _, - and spaces -> class; None: the same
     draw: int | None = None  # so many of the classes are drawn with SEED
 
     def class_of(self, folder: str) -> str | None:
@@ -83,20 +69,19 @@ class RealSet:
         """The classes that are used, in the order of their labels."""
         if self.draw is None:
             return self.classes
-        return tuple(
-            sorted(np.random.default_rng(SEED).choice(sorted(self.classes), self.draw, replace=False).tolist())
-        )
+        drawn = np.random.default_rng(SEED).choice(sorted(self.classes), self.draw, replace=False)
+        return tuple(sorted(drawn.tolist()))
 
 
 SETS = {
     "dtd": RealSet(
         title="DTD",
-        remote=fetch.Remote(
+        remote=Remote(
             key="dtd",
             archive="dtd-r1.0.1.tar.gz",
             page="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-            url="https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
-            sha256="e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
+            urls=("https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",),
+            digest="sha256:e42855a52a4950a3b59612834602aa253914755c95b0cff9ead6d07395f8e205",
             archive_bytes=625_000_000,  # about
             max_bytes=2 * 10**9,
         ),
@@ -107,7 +92,7 @@ SETS = {
     ),
     "brain_tumor": RealSet(
         title="Brain Tumor",
-        remote=fetch.Remote(
+        remote=Remote(
             key="brain_tumor",
             archive="brain-tumor-mri-data.zip",
             page="https://www.kaggle.com/datasets/tombackert/brain-tumor-mri-data",
@@ -122,7 +107,7 @@ SETS = {
     ),
     "fruits100": RealSet(
         title="Fruit25",
-        remote=fetch.Remote(
+        remote=Remote(
             key="fruits100",
             archive="fruits-100.zip",
             page="https://www.kaggle.com/datasets/marquis03/fruits-100",
@@ -148,7 +133,7 @@ VARIANTS = {  # name -> its set, its test split
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of the drawn classes: files relative to root, sorted by class and then by name; their labels int64 [n]."""
+    """The images of the drawn classes: files relative to root, by class, then by name; their labels int64 [n]."""
 
     root: Path
     files: list[str]
@@ -157,7 +142,7 @@ class Listing:
 
 
 def locate(path: Path, real_set: RealSet) -> Path:
-    """The root of a data set: ``path`` itself, or a folder one or two levels below. Raises ValueError if not exactly one is."""
+    """The root of a data set: ``path`` or a folder one or two levels below. Raises ValueError if not exactly one is."""
     level = [path]
     for _ in range(3):
         roots = [folder for folder in level if any(_class_folders(folder / part, real_set) for part in real_set.parts)]
@@ -165,14 +150,12 @@ def locate(path: Path, real_set: RealSet) -> Path:
         if len(roots) == 1:
             return roots[0]
         if roots:
-            raise ValueError(
-                f"{len(roots)} folders in {path} look like {real_set.title}: {_few(str(r) for r in roots)}; name one"
-            )
-        level = [inner for folder in level for inner in _visible(folder) if inner.is_dir()]
-    expected = " and ".join(f"{part}/<class>/" if part != "." else "<class>/" for part in real_set.parts)
-    raise ValueError(
-        f"{path} does not hold {real_set.title}: no {expected} with a class like {real_set.classes[0]!r} in it or below"
-    )
+            found = f"{len(roots)} folders in {path} look like {real_set.title}"
+            raise ValueError(f"{found}: {few(map(str, roots))}; name one")
+        level = [inner for folder in level for inner in visible(folder) if inner.is_dir()]
+    expected = " and ".join(str(Path(part) / "<class>/") for part in real_set.parts)
+    wanted = f"no {expected} with a class like {real_set.classes[0]!r} in it or below"
+    raise ValueError(f"{path} does not hold {real_set.title}: {wanted}")
 
 
 def read(root: Path, real_set: RealSet, complete: bool = True) -> Listing:
@@ -187,79 +170,30 @@ def read(root: Path, real_set: RealSet, complete: bool = True) -> Listing:
         folders = _class_folders(root / part, real_set)
         inner = Path(part)
         problems += [f"no {inner / name}" for name in real_set.classes if name not in folders.values()]
-        problems += [f"unknown {inner / f.name}" for f in _visible(root / part) if f.is_dir() and f not in folders]
+        problems += [f"unknown {inner / f.name}" for f in visible(root / part) if f.is_dir() and f not in folders]
         problems += [f"{n} folders for {name} in {inner}" for name, n in Counter(folders.values()).items() if n > 1]
         for folder, name in folders.items():
-            files = [
-                str((inner / folder.name / f.name).as_posix())
-                for f in _visible(folder)
-                if f.suffix.lower() in decode.SUFFIXES
-            ]
+            files = [f.relative_to(root).as_posix() for f in visible(folder) if f.suffix.lower() in decode.SUFFIXES]
             found[name] += files
             if published is not None and len(files) != published:
                 miscounted.append(f"{inner / folder.name} has {len(files)} (published {published})")
                 problems += miscounted[-1:] if len(files) > published else []
     if problems:
-        raise ValueError(f"{root} is not {real_set.title} as published: {_few(problems)}")
+        raise ValueError(f"{root} is not {real_set.title} as published: {few(problems)}")
     total = sum(map(len, found.values()))
     if total != real_set.total:
         miscounted.append(f"{total:,} images in all (published {real_set.total:,})")
     if miscounted and (complete or total > real_set.total):
-        raise ValueError(f"{root} is not the whole of {real_set.title}: {_few(miscounted)}; copy or unpack it again")
+        raise ValueError(f"{root} is not the whole of {real_set.title}: {few(miscounted)}; copy or unpack it again")
     if small := [name for name in real_set.drawn if len(found[name]) < 2]:
-        raise ValueError(f"{root} has fewer than 2 images of {_few(small)}")
+        raise ValueError(f"{root} has fewer than 2 images of {few(small)}")
     labels = np.repeat(np.arange(len(real_set.drawn)), [len(found[name]) for name in real_set.drawn])
     return Listing(root, [file for name in real_set.drawn for file in sorted(found[name])], labels, not miscounted)
 
 
 def _class_folders(folder: Path, real_set: RealSet) -> dict[Path, str]:
     """The folders in ``folder`` whose names mean a class, and which."""
-    return {f: name for f in _visible(folder) if (name := real_set.class_of(f.name)) and f.is_dir()}
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted by name, without hidden files (DTD has one) and what zip programs add."""
-    if not folder.is_dir():
-        return []
-    return sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.name != "__MACOSX")
-
-
-def _few(items) -> str:
-    items = list(items)
-    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
-
-
-def stratified(labels: np.ndarray, seed: int = SEED, share: float = TEST_SHARE) -> np.ndarray:
-    """True for test items, bool [n]: round(share x n) of each class but at least 1, drawn at random."""
-    rng, test = np.random.default_rng(seed), np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        items = np.flatnonzero(labels == label)
-        test[rng.permutation(items)[: max(1, round(share * len(items)))]] = True
-    return test
-
-
-def grouped(labels: np.ndarray, groups: np.ndarray, seed: int = SEED, share: float = TEST_SHARE) -> np.ndarray:
-    """The same with every group (int [n]) whole on one side.
-
-    Groups come to the test side in random order as long as no class gets more than `stratified` would give it; so a group
-    too large for that is never in the test side, and a class may get fewer. (scikit-learn's StratifiedGroupKFold
-    may give the test fold the largest group.) Raises ValueError if a class gets no test item.
-    """
-    target, taken = np.bincount(labels[stratified(labels, seed, share)]), np.zeros(labels.max() + 1, int)
-    test = np.zeros(len(labels), bool)
-    order = np.argsort(groups, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    for i in np.random.default_rng(seed).permutation(len(parts)):
-        counts = np.bincount(labels[parts[i]], minlength=len(taken))
-        if (taken + counts <= target).all():
-            test[parts[i]] = True
-            taken += counts
-    if not taken.all():
-        raise ValueError(
-            f"class {int(np.argmin(taken))} would have no test item: its duplicates form groups too large for "
-            f"a {share:.0%} test split; use the split that is not grouped"
-        )
-    return test
+    return {f: name for f in visible(folder) if (name := real_set.class_of(f.name)) and f.is_dir()}
 
 
 def official(listing: Listing) -> np.ndarray:
@@ -273,56 +207,46 @@ def official(listing: Listing) -> np.ndarray:
         file = listing.root / "labels" / f"{part}1.txt"
         if not file.is_file():
             raise ValueError(f"{file} is missing; it comes with DTD")
-        lines = set(f"images/{line.strip()}" for line in file.read_text().splitlines() if line.strip())
+        lines = {f"images/{line.strip()}" for line in file.read_text().splitlines() if line.strip()}
         named.update(lines)
-    odd = [f for f in listing.files if named[f] != 1] + (
-        sorted(set(named) - set(listing.files)) if listing.complete else []
-    )
+    odd = [f for f in listing.files if named[f] != 1]
+    odd += sorted(set(named) - set(listing.files)) if listing.complete else []
     if odd:
-        raise ValueError(f"{listing.root / 'labels'}: train1, val1 and test1 do not name each image once: {_few(odd)}")
+        raise ValueError(f"{listing.root / 'labels'}: train1, val1 and test1 do not name each image once: {few(odd)}")
     return np.array([f in lines for f in listing.files])  # the last lines are test1's
 
 
-def assemble(folder: Path, name: str, source: str | Path | None, complete: bool, scratch: Path) -> tuple[Arrays, dict]:
+def assemble(folder: Path, name: str, source: str | Path | None, complete: bool, target: Path) -> tuple[Arrays, dict]:
     """A variant's arrays, from raw files found or downloaded, and what its manifest says about them.
 
-    The images are a memory map of ``scratch/images.npy``. Raises what `fetch.find`, `locate`, `read`, `decode.decode` and the
-    splits raise.
+    The images are a memory map of ``target/images.npy``. Raises what `archives.find`, `locate`, `read`, `decode.decode`
+    and the splits raise.
     """
     key, kind = VARIANTS[name]
     real_set = SETS[key]
-    raw = fetch.find(folder, real_set.remote, source, complete)
+    raw = find(folder, real_set.remote, source, complete)
     listing = read(locate(raw.path, real_set), real_set, complete)
-    n = len(listing.files)
-    require_space(scratch, n * 3 * decode.SIZE**2, f"packing {name!r}")
+    labels, n = listing.labels, len(listing.files)
+    require_space(target, n * 3 * decode.SIZE**2, f"packing {name!r}")
+    split = {"kind": kind, "seed": SEED, "share": TEST_SHARE}
     if kind == "official":
-        test = official(listing)  # before the decoding, since it may find faults
-    images = decode.reserve(scratch / "images.npy", n)
+        split, test = {"kind": kind, "partition": 1}, official(listing)  # before decoding, since it may find faults
+    images = decode.reserve(target / "images.npy", n)
     digests, hashes = decode.decode([listing.root / file for file in listing.files], images)
     exact, near = duplicates.exact_groups(digests), duplicates.near_groups(hashes)
     if kind != "official":
-        test = grouped(listing.labels, near) if kind == "grouped" else stratified(listing.labels)
-    split = {"kind": kind, "partition": 1} if kind == "official" else {"kind": kind, "seed": SEED, "share": TEST_SHARE}
-    classes = len(real_set.drawn)
+        test = grouped(labels, near) if kind == "grouped" else stratified(labels)
+    found = {name: duplicates.report(groups, labels, test) for name, groups in (("exact", exact), ("near", near))}
     facts = {
         "split": split,
-        "counts": dict(zip(real_set.drawn, np.bincount(listing.labels, minlength=classes).tolist(), strict=True)),
-        "test_counts": dict(
-            zip(real_set.drawn, np.bincount(listing.labels[test], minlength=classes).tolist(), strict=True)
-        ),
         "expected": published(name),
         "complete": listing.complete,
         "origin": raw.origin,
-        "duplicates": {
-            "threshold": duplicates.THRESHOLD,
-            "exact": duplicates.report(exact, listing.labels, test),
-            "near": duplicates.report(near, listing.labels, test),
-        },
-        "versions": {package: version(package) for package in ("numpy", "pillow", "imagehash")},
+        "duplicates": {"threshold": duplicates.THRESHOLD} | found,
     }
     if real_set.draw:
         facts["drawn"] = {"seed": SEED, "from": len(real_set.classes)}
-    return Arrays(images, listing.labels, test, real_set.drawn, listing.files), facts
+    return Arrays(images, labels, test, real_set.drawn, listing.files), facts
 
 
 def published(name: str) -> int:

@@ -1,9 +1,9 @@
 """The miniature world: a generated source and three targets of 32 x 32 pixels that need no network and no download.
 
 `source` is what the small networks are pretrained on; `photos` and `elpv` are photographs that pip packages carry, and
-exist at 64 and 128 pixels, too, for networks with ImageNet weights; `fruits` is generated. For the companion papers there are
-scikit-learn's digits at 8 pixels and three worlds at 16, drawn like the source. Equal arguments give identical bytes (with the
-same numpy, scikit-image and Pillow).
+exist at 64 and 128 pixels, too, for networks with ImageNet weights; `fruits` is generated. For the companion papers
+there are scikit-learn's digits at 8 pixels and three worlds at 16, drawn like the source. Equal arguments give
+identical bytes (with the same numpy, scikit-image and Pillow).
 """
 
 import csv
@@ -19,6 +19,7 @@ from skimage.transform import resize
 
 from ..files import installed
 from .render import SHAPES, TEXTURES, drop, finish, halve, object_on_background, paint, polygon
+from .splits import stratified
 
 SIZE = 32  # pixels of the miniature world
 # The source: surfaces of the shape classes as (texture, shaded), and the shapes and hues of the shape x hue classes.
@@ -111,19 +112,11 @@ def drawn_class(rng: np.random.Generator, kind: str, name: str, n: int, **placem
         fields = halve(TEXTURES[name](rng, n, 2 * SIZE))  # painting is linear, so averaging may come first
         return finish(rng, paint(rng, fields))
     if kind == "shape":
-        return np.concatenate(
-            [
-                drawn_objects(
-                    rng,
-                    (n + i) // len(SURFACES),
-                    SHAPES[name],
-                    skin=skin and TEXTURES[skin],
-                    shaded=shaded,
-                    **placement,
-                )
-                for i, (skin, shaded) in enumerate(SURFACES)
-            ]
-        )
+        parts = []
+        for i, (skin, shaded) in enumerate(SURFACES):
+            look = {"skin": skin and TEXTURES[skin], "shaded": shaded}
+            parts.append(drawn_objects(rng, (n + i) // len(SURFACES), SHAPES[name], **look, **placement))
+        return np.concatenate(parts)
     hue, shape = name.split("_", 1)
     return drawn_objects(rng, n, SHAPES[shape], hue=HUES[hue], stem=hue in ("yellow", "violet"), **placement)
 
@@ -147,9 +140,7 @@ def source(per_class: int = 200, seed: int = 0) -> Arrays:
 # The worlds: classes that 16 pixels can tell apart, so no texture with more than about four periods across the image.
 WORLD_TEXTURES = ("grating_wide", "checks_wide", "noise_white", "noise_cloud", "discs_large", "rings")
 WORLD_OBJECTS = tuple(f"{hue}_{shape}" for shape, hue in product(HUED_SHAPES, HUES))
-WORLD_PLACEMENT = dict(
-    turn=0.3, scale=(0.75, 1.0)
-)  # larger and more upright than the source's, as there are fewer pixels
+WORLD_PLACEMENT = {"turn": 0.3, "scale": (0.75, 1.0)}  # larger and more upright than the source's: fewer pixels
 WORLDS = {  # name -> classes, train and test images a class, seed
     "world_10": (tuple(SHAPES)[:10], 100, 50, 10),
     "world_20": ((*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8]), 50, 25, 20),
@@ -172,23 +163,16 @@ def world(name: str) -> Arrays:
 def digits(seed: int = 0) -> Arrays:
     """scikit-learn's 1,797 digits of 8 x 8 grey pixels: values 0..16 times 16, at most 255, as three equal channels.
 
-    A third of each class, drawn at random, is test. Source: UCI, Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998,
-    CC BY 4.0), its test part. Raises FileNotFoundError where scikit-learn lacks the file.
+    A third of each class, drawn at random, is test. Source: UCI, Optical Recognition of Handwritten Digits (Alpaydin
+    and Kaynak 1998, CC BY 4.0), its test part. Raises FileNotFoundError where scikit-learn lacks the file.
     """
     table = np.loadtxt(installed("sklearn/datasets/data/digits.csv.gz"), delimiter=",")  # numpy reads .gz, too
     order = np.argsort(table[:, -1], kind="stable")
-    labels, rng, test = table[order, -1].astype(np.int64), np.random.default_rng(seed), np.zeros(len(table), bool)
-    for label in range(10):
-        items = np.flatnonzero(labels == label)
-        test[rng.permutation(items)[: round(len(items) / 3)]] = True
+    labels = table[order, -1].astype(np.int64)
+    test = stratified(labels, seed, share=1 / 3)
     grey = np.minimum(16 * table[order, :-1], 255).astype(np.uint8).reshape(-1, 8, 8)
-    return Arrays(
-        np.stack([grey] * 3, -1),
-        labels,
-        test,
-        tuple("0123456789"),
-        [f"digits.csv.gz line {line + 1}" for line in order],
-    )
+    sources = [f"digits.csv.gz line {line + 1}" for line in order]
+    return Arrays(np.stack([grey] * 3, -1), labels, test, tuple("0123456789"), sources)
 
 
 def fruits(seed: int = 1) -> Arrays:
@@ -217,8 +201,8 @@ def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n
     """n grey images [pixels, pixels] from the columns left to right of a photograph, and what each is from.
 
     Squares of ``pixels`` to 2.25 times as many, as far as the photograph is that large; flat ones (std below .03) are
-    refused while fewer than 20 n have been tried. Each gets a mean of .5 and, where there is that much contrast in it, a
-    std of .14 to .26.
+    refused while fewer than 20 n have been tried. Each gets a mean of .5 and, where it has that much contrast, a std of
+    .14 to .26.
     """
     images, sources, tries = [], [], 0
     height, width = len(grey), right - left
@@ -240,9 +224,9 @@ def photos(seed: int = 0, pixels: int = SIZE) -> Arrays:
     """Grey patches of 20 photographs that come with scikit-image and scikit-learn, one class each; 24 train, 25 test.
 
     Train patches lie in the left 55% of a photograph, test patches in the right 40%. Places and sizes in `sources` are
-    pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size if ``pixels`` is 32
-    (and retina is always cut to its rows and columns 250 to 1150). Raises FileNotFoundError where an installed package
-    lacks a photograph.
+    pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size if ``pixels``
+    is 32 (and retina is always cut to its rows and columns 250 to 1150). Raises FileNotFoundError where an installed
+    package lacks a photograph.
     """
     rng = np.random.default_rng(seed)
     images, sources = [], []
@@ -259,11 +243,11 @@ def photos(seed: int = 0, pixels: int = SIZE) -> Arrays:
 def elpv(seed: int = 0, pixels: int = SIZE, train: int = 50) -> Arrays:
     """Electroluminescence photographs of solar cells: mono- or polycrystalline x functional or defective.
 
-    ``train`` (at most 213) train and 100 test images a class, of the cells that the experts were sure of (defect probability 0 or 1).
-    Source: the package elpv-dataset, CC BY-NC-SA 4.0. Cite Buerhop-Lutz et al. 2018 ("A benchmark for visual
-    identification of defective solar cells in electroluminescence imagery", EU PVSEC) and Deitsch et al. 2019
-    ("Automatic classification of defective photovoltaic module cells in electroluminescence images", Solar Energy) and
-    2021 ("Segmentation of photovoltaic module cells in uncalibrated electroluminescence images", MVA).
+    ``train`` (at most 213) train and 100 test images per class, of the cells that the experts were sure of (defect
+    probability 0 or 1). Source: the package elpv-dataset, CC BY-NC-SA 4.0. Cite Buerhop-Lutz et al. 2018 ("A benchmark
+    for visual identification of defective solar cells in electroluminescence imagery", EU PVSEC) and Deitsch et al.
+    2019 ("Automatic classification of defective photovoltaic module cells in electroluminescence images", Solar Energy)
+    and 2021 ("Segmentation of photovoltaic module cells in uncalibrated electroluminescence images", MVA).
     """
     rng = np.random.default_rng(seed)
     table = installed("elpv_dataset/data/labels.csv")  # not through the package: its loader decodes all 2,624 images
@@ -274,9 +258,8 @@ def elpv(seed: int = 0, pixels: int = SIZE, train: int = 50) -> Arrays:
         paths = [path for path, probability, cell in cells if (cell, float(probability)) == (kind, defective)]
         for path in rng.permutation(paths)[: 100 + train]:
             cell = Image.open(table.parent / path).convert("L")
-            images.append(
-                np.asarray(cell.resize((pixels, pixels), Image.Resampling.BILINEAR))
-            )  # Pillow's is antialiased
+            resized = cell.resize((pixels, pixels), Image.Resampling.BILINEAR)  # Pillow's is antialiased
+            images.append(np.asarray(resized))
             sources.append(f"elpv {Path(path).name}")
     names = ("mono_functional", "mono_defective", "poly_functional", "poly_defective")
     labels, test = np.repeat(np.arange(4), 100 + train), np.tile(np.arange(100 + train) < 100, 4)

@@ -23,7 +23,7 @@ from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
 from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
-from .pretrain import pretrain, require
+from .pretrain import make_ready, pretrain, require
 from .workers import InProcess, JobFailed, Processes, Unready, carry_out
 
 
@@ -113,6 +113,7 @@ def fingerprint(place: Place, inputs: tuple[tuple[str, str, str], ...]) -> dict[
     folder = data_folder(place)
     facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
     for dataset, architecture, weights in inputs:
+        make_ready(folder, dataset, architecture, weights)
         facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
         if weights != "none":
             path, sha256 = weights_file(architecture, weights, folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import data as data_sets
+from ..datasets.prepare import ensure
 from ..files import atomic, file_sha256
 from ..profiles import source_run
 from ..run import SOURCES, Run
@@ -18,9 +19,17 @@ from .checkpoints import Checkpoint
 def require(run: Run, folder: str | Path) -> None:
     """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing
     or damaged."""
+    make_ready(folder, run.dataset, run.architecture, run.weights)
     data_sets.load(Path(folder), run.dataset)
     if run.weights != "none" and run.intervention().pretrained:
         cached_weights(*weights_file(run.architecture, run.weights, folder))
+
+
+def make_ready(folder: str | Path, dataset: str, architecture: str, weights: str) -> None:
+    """Prepare the data set of a run, and the one that its weights come from, unless they are packed already."""
+    ensure(folder, dataset)
+    if source := source_run(architecture, weights):
+        ensure(folder, source.dataset)
 
 
 def pretrain(architecture: str, weights: str, folder: str | Path = "data", device: str = "auto") -> dict:
@@ -33,6 +42,7 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
     source = source_run(architecture, weights)
     if source is None:
         raise ValueError(f"{architecture!r} is not pretrained on {weights!r} here; source tasks: {', '.join(SOURCES)}")
+    ensure(folder, source.dataset)
     path = source_path(source, folder)
     log = path.with_suffix(".json")
     with Checkpoint(path.with_suffix(".running")) as checkpoint:

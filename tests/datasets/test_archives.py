@@ -4,6 +4,7 @@ import http.server
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 import threading
@@ -14,12 +15,12 @@ import pytest
 import torch
 from layouts import largest_file
 
-from plasticity.datasets import archives as fetch
+from plasticity.datasets import archives
 from plasticity.files import file_sha256, require_space
 from plasticity.networks import table as models
 from plasticity.weights import fetch_weights, read_weights
 
-REMOTE = fetch.Remote("things", "things.tar.gz", "https://example.org/things", max_bytes=10**6)
+REMOTE = archives.Remote("things", "things.tar.gz", "https://example.org/things", max_bytes=10**6)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,8 @@ def served(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Server(*a, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        yield address, archive, replace(REMOTE, url=f"{address}/things.tar.gz", sha256=file_sha256(archive))
+        urls, digest = (f"{address}/things.tar.gz",), f"sha256:{file_sha256(archive)}"
+        yield address, archive, replace(REMOTE, urls=urls, digest=digest)
         server.shutdown()
 
 
@@ -78,81 +80,73 @@ def inside(folder):
 
 def test_download_verify_unpack_and_never_again(served, tmp_path):
     _, archive, remote = served
-    data = tmp_path / "data"
-    raw = fetch.find(data, remote)
+    data, sha256 = tmp_path / "data", remote.hash[1]
+    raw = archives.find(data, remote)
     assert (raw.path / "things/b/c.txt").read_text() == "c"
-    assert raw.origin == {"archive": "things.tar.gz", "sha256": remote.sha256, "published": True}
-    assert inside(data) == [
-        "raw/things-" + remote.sha256[:8] + f for f in ("/things/a.txt", "/things/b/c.txt", "/unpacked.json")
-    ] + ["raw/things.tar.gz"]
+    assert raw.origin == {"archive": "things.tar.gz", "sha256": sha256, "published": True}
+    unpacked = [f"raw/things-{sha256[:8]}/{f}" for f in ("things/a.txt", "things/b/c.txt", "unpacked.json")]
+    assert inside(data) == [*unpacked, "raw/things.tar.gz"]
     archive.unlink()  # on the server
-    assert fetch.find(data, remote) == raw
+    assert archives.find(data, remote) == raw
     (data / "raw/things.tar.gz").unlink()
-    assert fetch.find(data, remote) == raw
+    assert archives.find(data, remote) == raw
 
 
-def test_an_interrupted_download_is_not_taken_for_the_whole(served, tmp_path):
+@pytest.mark.parametrize(
+    "path, digest, words",
+    [
+        ("cut/things.tar.gz", "", "put the file at .*raw/things.tar.gz.*not downloaded from here: .*"),
+        ("things.tar.gz", "sha256:" + "0" * 64, "has sha256 {sha256}, published is 0{{64}}"),
+        ("gone", "", "Download {address}/gone .file things.tar.gz, sha256 {sha256}.*: 404"),
+    ],
+)
+def test_a_download_that_goes_wrong_is_named_and_leaves_nothing(served, tmp_path, monkeypatch, path, digest, words):
     address, _, remote = served
-    cut = replace(remote, url=f"{address}/cut/things.tar.gz")
-    with pytest.raises(FileNotFoundError, match="put the file at .*raw/things.tar.gz.*not downloaded from here: .*"):
-        fetch.find(tmp_path / "data", cut)
+    wrong = replace(remote, urls=(f"{address}/{path}",), digest=digest or remote.digest)
+    with pytest.raises(FileNotFoundError, match=words.format(address=address, sha256=remote.hash[1])):
+        archives.find(tmp_path / "data", wrong)
     assert inside(tmp_path / "data") == []
-    assert fetch.find(tmp_path / "data", remote).origin["published"]
-
-
-def test_a_wrong_hash_names_both_and_keeps_nothing(served, tmp_path):
-    _, archive, remote = served
-    with pytest.raises(FileNotFoundError, match=f"{'0' * 64}.*{remote.sha256}|{remote.sha256}.*{'0' * 64}"):
-        fetch.find(tmp_path / "data", replace(remote, sha256="0" * 64))
-    assert inside(tmp_path / "data") == []
-
-
-def test_not_found_names_address_file_and_hash(served, tmp_path):
-    address, _, remote = served
-    with pytest.raises(
-        FileNotFoundError, match=f"Download {address}/gone.*file things.tar.gz.*sha256 {remote.sha256}.*: 404"
-    ):
-        fetch.find(tmp_path / "data", replace(remote, url=f"{address}/gone"))
-
-
-def test_offline_skips_the_download(served, tmp_path, monkeypatch):
+    assert archives.find(tmp_path / "data", remote).origin["published"]
     monkeypatch.setenv("PLASTICITY_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="PLASTICITY_OFFLINE is set"):
-        fetch.find(tmp_path / "data", served[2])
+        archives.find(tmp_path / "other", remote)
 
 
 def test_a_kaggle_cache_is_used_without_network(tmp_path, monkeypatch):
     remote = replace(REMOTE, handle="owner/things/versions/3")
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(FileNotFoundError, match="Download https://example.org/things .*PLASTICITY_OFFLINE is set"):
-        fetch.find(tmp_path / "data", remote)
+        archives.find(tmp_path / "data", remote)
     cached = tmp_path / "cache/datasets/owner/things/versions/3"
     cached.mkdir(parents=True)
     with pytest.raises(FileNotFoundError):  # half a download: kagglehub's mark of completion is not there
-        fetch.find(tmp_path / "data", remote)
+        archives.find(tmp_path / "data", remote)
     (cached.parent.parent / "3.complete").touch()
-    assert fetch.find(tmp_path / "data", remote) == fetch.Raw(cached, {"kaggle": "owner/things/versions/3"})
+    assert archives.find(tmp_path / "data", remote) == archives.Raw(cached, {"kaggle": "owner/things/versions/3"})
 
 
 def test_the_order_of_places(tmp_path):
     raw, given = tmp_path / "raw", tmp_path / "given"
     given.mkdir(), raw.mkdir()
     tar(raw / "things.tar.gz")
-    assert fetch.find(tmp_path, REMOTE).origin["archive"] == "things.tar.gz"
+    for source in (None, raw):  # a folder that holds the archive is as good as the archive
+        assert archives.find(tmp_path, REMOTE, source).origin["archive"] == "things.tar.gz"
     (raw / "things").mkdir()
-    assert fetch.find(tmp_path, REMOTE).path == raw / "things"
-    assert fetch.find(tmp_path, REMOTE, source=given).path == given
+    assert archives.find(tmp_path, REMOTE).path == raw / "things"
+    assert archives.find(tmp_path, REMOTE, source=given).path == given
     with pytest.raises(FileNotFoundError, match="source .*nowhere does not exist"):
-        fetch.find(tmp_path, REMOTE, source=tmp_path / "nowhere")
+        archives.find(tmp_path, REMOTE, source=tmp_path / "nowhere")
 
 
 def test_an_archive_by_the_published_name_needs_the_published_hash(tmp_path):
-    remote = replace(REMOTE, sha256="0" * 64, url="https://example.org/things.tar.gz")
+    remote = replace(REMOTE, digest="sha256:" + "0" * 64, urls=("https://example.org/things.tar.gz",))
     archive = tar(tmp_path / "things.tar.gz")
     with pytest.raises(ValueError, match=f"has sha256 {file_sha256(archive)}, published is {'0' * 64}"):
-        fetch.find(tmp_path / "data", remote, source=archive)
-    assert not fetch.find(tmp_path / "data", remote, source=archive, complete=False).origin["published"]
-    assert not fetch.find(tmp_path / "data", remote, source=archive.rename(tmp_path / "mine.tgz")).origin["published"]
+        archives.find(tmp_path / "data", remote, source=archive)
+    assert not archives.find(tmp_path / "data", remote, source=archive, complete=False).origin["published"]
+    assert not archives.find(tmp_path / "data", remote, source=archive.rename(tmp_path / "mine.tgz")).origin[
+        "published"
+    ]
 
 
 def link(name, to, kind=tarfile.SYMTYPE):
@@ -161,50 +155,44 @@ def link(name, to, kind=tarfile.SYMTYPE):
     return info
 
 
+def zip_of(path, members):
+    """A zip of {name: bytes or ZipInfo}."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            special = isinstance(content, zipfile.ZipInfo)
+            file.writestr(content if special else name, "/etc/passwd" if special else content)
+    return path
+
+
+def zipped_link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def of_size(name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info
+
+
 CLIMBING = ["../out.txt", "things/../../out.txt", "/tmp/out.txt", "..\\out.txt", "C:\\out.txt"]
-
-
-@pytest.mark.parametrize("name", CLIMBING)
-@pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_climbing_members_are_refused_before_anything_is_written(tmp_path, name, kind):
-    archive = tmp_path / "evil"
-    if kind == "tar":
-        tar(archive, {"good.txt": b"good", name: b"evil"})
-    else:
-        with zipfile.ZipFile(archive, "w") as file:
-            file.writestr("good.txt", "good"), file.writestr(name, "evil")
-    with pytest.raises(ValueError, match="would land outside") as caught:
-        fetch.unpack(archive, tmp_path / "raw" / "x", 10**6, {})
-    assert repr(name) in str(caught.value) and inside(tmp_path) == ["evil"]
+LINKS = [link("l", "/etc/passwd"), link("l", "good.txt", tarfile.LNKTYPE), link("l", "", tarfile.FIFOTYPE)]
+OUTSIDE, BOMB = "its member {name!r} would land outside, or is a link", "it declares more than the 1,000,000 bytes"
 
 
 @pytest.mark.parametrize(
-    "member", [link("l", "/etc/passwd"), link("l", "good.txt", tarfile.LNKTYPE), link("l", "", tarfile.FIFOTYPE)]
+    "make, name, content, words",
+    [(make, name, b"evil", OUTSIDE) for make in (tar, zip_of) for name in CLIMBING]
+    + [(tar, "l", member, OUTSIDE) for member in LINKS]
+    + [(zip_of, "l", zipped_link("l"), OUTSIDE), (zip_of, "zeros", bytes(2 * 10**6), BOMB)]
+    + [(tar, "huge", of_size("huge", 10**13), BOMB)],
 )
-def test_links_and_devices_are_refused(tmp_path, member):
-    with pytest.raises(ValueError, match="'l' would land outside, or is a link"):
-        fetch.unpack(tar(tmp_path / "evil", {"good.txt": b"good", "l": member}), tmp_path / "x", 10**6, {})
-
-
-def test_links_in_zips_are_refused(tmp_path):
-    info = zipfile.ZipInfo("l")
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "evil", "w") as file:
-        file.writestr(info, "/etc/passwd")
-    with pytest.raises(ValueError, match="'l' would land outside, or is a link"):
-        fetch.unpack(tmp_path / "evil", tmp_path / "x", 10**6, {})
-
-
-def test_bombs_are_refused_by_what_they_declare(tmp_path):
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("zeros", bytes(2 * 10**6))
-    huge = tarfile.TarInfo("huge")
-    huge.size = 10**13
-    tar(tmp_path / "bomb.tar.gz", {"huge": huge})
-    for name in ("bomb.zip", "bomb.tar.gz"):
-        with pytest.raises(ValueError, match=f"{name} is not unpacked: it declares more than the 1,000,000 bytes"):
-            fetch.unpack(tmp_path / name, tmp_path / "x", 10**6, {})
-    assert inside(tmp_path) == ["bomb.tar.gz", "bomb.zip"]
+def test_unsafe_members_are_refused_before_anything_is_written(tmp_path, make, name, content, words):
+    archive = make(tmp_path / "evil", {"good.txt": b"good", name: content})
+    with pytest.raises(ValueError, match=f"evil is not unpacked: {re.escape(words.format(name=name))}"):
+        archives.unpack(archive, tmp_path / "raw" / "x", 10**6, {})
+    assert inside(tmp_path) == ["evil"]
 
 
 def test_no_room_names_needed_and_free(tmp_path):
@@ -215,7 +203,7 @@ def test_no_room_names_needed_and_free(tmp_path):
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
     archive = tar(tmp_path / "a.tar.gz", {"small": b"s", "large": os.urandom(10**5)})
     with largest_file(50_000), pytest.raises(OSError):
-        fetch.unpack(archive, tmp_path / "x", 10**6, {})
+        archives.unpack(archive, tmp_path / "x", 10**6, {})
     assert [f.name for f in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
@@ -223,26 +211,24 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
 def test_damaged_archives_leave_nothing(tmp_path, kind):
     archive, noise = tmp_path / "archive", os.urandom(50_000)
     if "zip" in kind:
-        with zipfile.ZipFile(archive, "w") as file:
-            file.writestr("noise", noise)
+        zip_of(archive, {"noise": noise})
     else:
         tar(archive, {"noise": noise}, "w" if kind == "tar" else "w:gz")
     content = bytearray(archive.read_bytes())
     content[20_000] ^= 0xFF
     archive.write_bytes({"flipped zip": content, "text": b"<html>", "empty": b""}.get(kind, content[:30_000]))
     with pytest.raises(ValueError, match="archive cannot be unpacked.*get it again"):
-        fetch.unpack(archive, tmp_path / "x", 10**6, {})
+        archives.unpack(archive, tmp_path / "x", 10**6, {})
     assert inside(tmp_path) == ["archive"]
 
 
 def test_a_half_unpacked_folder_is_not_taken_for_complete(tmp_path):
     """A killed process leaves its partial folder under another name; it is never looked at."""
     archive = tar(tmp_path / "things.tar.gz")
-    sha = file_sha256(archive)[:8]
-    (tmp_path / "raw" / f".things-{sha}-99999999.partial" / "things").mkdir(parents=True)
-    raw = fetch.find(tmp_path, REMOTE, source=archive)
+    (tmp_path / "raw" / f".things-{file_sha256(archive)[:8]}-99999999.partial" / "things").mkdir(parents=True)
+    raw = archives.find(tmp_path, REMOTE, source=archive)
     assert inside(raw.path) == ["things/a.txt", "things/b/c.txt", "unpacked.json"]
-    assert json.loads((raw.path / fetch.NOTE).read_text()) == raw.origin
+    assert json.loads((raw.path / archives.NOTE).read_text()) == raw.origin
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -251,12 +237,8 @@ def weights(served, tmp_path, monkeypatch):
     """(a SimpleNet's weights as the server has them, its entry in ARCHITECTURES) with a true hash, of which 8 digits are known."""
     file = tmp_path / "served" / "net.pth"
     torch.save(models.build("simplenet_half", 1000, seed=5).state_dict(), file)
-    known = replace(
-        models.ARCHITECTURES["simplenet_half"],
-        url=f"{served[0]}/net.pth",
-        weights_file="net.pth",
-        sha256=file_sha256(file)[:8],
-    )
+    there = {"url": f"{served[0]}/net.pth", "weights_file": "net.pth", "sha256": file_sha256(file)[:8]}
+    known = replace(models.ARCHITECTURES["simplenet_half"], **there)
     monkeypatch.setitem(models.ARCHITECTURES, "simplenet_half", known)
     return file, known
 

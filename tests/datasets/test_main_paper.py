@@ -14,8 +14,9 @@ import pytest
 
 from plasticity import data
 from plasticity.__main__ import main
-from plasticity.datasets import decode, prepare
+from plasticity.datasets import decode, splits
 from plasticity.datasets import main_paper as real
+from plasticity.datasets.prepare import prepare
 from plasticity.files import file_sha256
 
 
@@ -48,7 +49,7 @@ def small(monkeypatch):
 
 
 def packed(folder, name, source):
-    path = prepare.prepare(folder, name, source)
+    path = prepare(folder, name, source)
     return data.load(folder, name), data.manifest(path)
 
 
@@ -145,7 +146,7 @@ def test_the_full_dtd_is_complete_and_one_file_less_is_not(tmp_path):
     root = empty_layout(tmp_path / "dtd", real.SETS["dtd"])
     listing = real.read(root, real.SETS["dtd"])
     assert listing.complete and np.bincount(listing.labels).tolist() == [120] * 47
-    assert np.bincount(listing.labels[~real.stratified(listing.labels)]).tolist() == [96] * 47  # the paper's number
+    assert np.bincount(listing.labels[~splits.stratified(listing.labels)]).tolist() == [96] * 47  # the paper's number
     (root / "images/woven/7.jpg").unlink()
     with pytest.raises(ValueError, match=r"woven has 119 \(published 120\), 5,639 images in all \(published 5,640\)"):
         real.read(root, real.SETS["dtd"])
@@ -211,9 +212,9 @@ def test_splits_that_users_left_beside_the_root_are_not_taken_for_it(made, tmp_p
 
 def test_stratified_by_hand():
     labels = np.repeat([0, 1, 2], [10, 3, 7])
-    test = real.stratified(labels)
-    assert np.bincount(labels[test]).tolist() == [2, 1, 1] and np.array_equal(test, real.stratified(labels))
-    assert not np.array_equal(test, real.stratified(labels, seed=1))
+    test = splits.stratified(labels)
+    assert np.bincount(labels[test]).tolist() == [2, 1, 1] and np.array_equal(test, splits.stratified(labels))
+    assert not np.array_equal(test, splits.stratified(labels, seed=1))
 
 
 def test_groups_stay_whole_and_a_giant_one_is_trained_on():
@@ -225,12 +226,12 @@ def test_groups_stay_whole_and_a_giant_one_is_trained_on():
     for _ in range(20):
         a, b = rng.integers(0, 300, 2)
         groups[groups == groups[a]] = groups[b]
-    test = real.grouped(labels, groups)
+    test = splits.grouped(labels, groups)
     for group in np.unique(groups):
         assert len(set(test[groups == group].tolist())) == 1
     assert not test[:30].any() and np.bincount(labels[test]).tolist() == [20, 20, 20]
     with pytest.raises(ValueError, match="class 1 would have no test item"):
-        real.grouped(np.repeat([0, 1], 10), np.r_[np.arange(10), np.full(10, 99)])
+        splits.grouped(np.repeat([0, 1], 10), np.r_[np.arange(10), np.full(10, 99)])
 
 
 def test_duplicates_are_reported_and_kept_together(tmp_path):
@@ -240,7 +241,7 @@ def test_duplicates_are_reported_and_kept_together(tmp_path):
         shutil.copy(file, root / "glioma" / f"Te-{i}.png")
     shutil.copy(files[0], root / "pituitary" / "Te-0.png")
     manifests = {
-        name: data.manifest(prepare.prepare(tmp_path / "d", name, root, complete=False))
+        name: data.manifest(prepare(tmp_path / "d", name, root, complete=False))
         for name in ("brain_tumor", "brain_tumor_grouped")
     }
     for manifest in manifests.values():
@@ -267,28 +268,28 @@ def test_from_an_archive_shared_by_variants(made, tmp_path, suffix, small):
 
 def test_found_in_raw_without_being_told(made, tmp_path, small):
     shutil.copytree(made["brain_tumor"], tmp_path / "raw" / "brain_tumor" / "brain-tumor-mri-dataset")
-    assert len(data.load(tmp_path, "brain_tumor").images) == 24
+    assert len(packed(tmp_path, "brain_tumor", None)[0].images) == 24
     layouts.archive(made["fruits100"], tmp_path / "raw" / "fruits-100.zip")
-    assert len(data.load(tmp_path, "fruit25").images) == 125
+    assert len(packed(tmp_path, "fruit25", None)[0].images) == 125
 
 
 def test_a_smaller_copy_is_only_taken_when_allowed_and_stays_marked(made, tmp_path):
     with pytest.raises(ValueError, match=r"not the whole of DTD: images/banded has 5 \(published 120\).* and 43 more"):
-        prepare.prepare(tmp_path, "dtd", made["dtd"])
+        prepare(tmp_path, "dtd", made["dtd"])
     assert list(tmp_path.iterdir()) == []
-    path = prepare.prepare(tmp_path, "dtd", made["dtd"], complete=False)
-    assert data.manifest(path)["complete"] is False and prepare.prepare(tmp_path, "dtd", complete=False) == path
+    path = prepare(tmp_path, "dtd", made["dtd"], complete=False)
+    assert data.manifest(path)["complete"] is False and prepare(tmp_path, "dtd", complete=False) == path
     with pytest.raises(ValueError, match="packed from 235 images, DTD has 5,640; move the folder away"):
-        prepare.prepare(tmp_path, "dtd")
+        prepare(tmp_path, "dtd")
     assert len(data.load(tmp_path, "dtd").images) == 235
 
 
 def test_the_second_time_nothing_is_read(tmp_path, small):
     root = layouts.dtd(tmp_path)
-    path = prepare.prepare(tmp_path / "data", "dtd", root)
+    path = prepare(tmp_path / "data", "dtd", root)
     shutil.rmtree(root)
     started = time.perf_counter()
-    assert prepare.prepare(tmp_path / "data", "dtd", root) == path
+    assert prepare(tmp_path / "data", "dtd", root) == path
     assert time.perf_counter() - started < 0.5
 
 
@@ -297,7 +298,7 @@ def test_a_corrupt_image_is_named_and_leaves_nothing(tmp_path, small):
     file = root / "images/woven/woven_0008.jpg"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match="woven_0008.jpg is no whole image"):
-        prepare.prepare(tmp_path / "data", "dtd", root)
+        prepare(tmp_path / "data", "dtd", root)
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -307,13 +308,13 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, small):
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[1:]))
     with pytest.raises(ValueError, match="do not name each image once: images/banded/banded_0008.jpg"):
-        prepare.prepare(tmp_path / "data", "dtd_official", root)
+        prepare(tmp_path / "data", "dtd_official", root)
     file.write_text("\n".join([*lines, "woven/woven_9999.jpg"]))
     with pytest.raises(ValueError, match="do not name each image once: images/woven/woven_9999.jpg"):
-        prepare.prepare(tmp_path / "data", "dtd_official", root)
+        prepare(tmp_path / "data", "dtd_official", root)
     file.unlink()
     with pytest.raises(ValueError, match="test1.txt is missing"):
-        prepare.prepare(tmp_path / "data", "dtd_official", root)
+        prepare(tmp_path / "data", "dtd_official", root)
 
 
 def test_command_line(made, tmp_path, capsys):
@@ -329,8 +330,8 @@ def test_command_line(made, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_command_line_as_users_call_it(made, tmp_path):
-    command = [sys.executable, "-m", "plasticity", "prepare", "dtd", "--data", str(tmp_path), "--source", str(made["dtd"])]
-    result = subprocess.run(command, capture_output=True, text=True)
+    arguments = ["prepare", "dtd", "--data", str(tmp_path), "--source", str(made["dtd"])]
+    result = subprocess.run([sys.executable, "-m", "plasticity", *arguments], capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "not the whole of DTD" in result.stderr
 
 
@@ -338,15 +339,13 @@ def test_command_line_as_users_call_it(made, tmp_path):
 def test_killed_while_decoding(tmp_path):
     """Nothing is taken for packed that is not, and the next attempt does it all."""
     root = layouts.dtd(tmp_path, 12)
-    code = (
-        f"from plasticity import data; data.prepare({str(tmp_path / 'data')!r}, 'dtd', {str(root)!r}, complete=False)"
-    )
+    code = f"from plasticity.datasets.prepare import prepare; prepare({str(tmp_path / 'data')!r}, 'dtd', {str(root)!r}, complete=False)"
     process = subprocess.Popen([sys.executable, "-c", code])
-    while not list(tmp_path.glob("data/.dtd-*.partial/images.npy")):
+    while not list(tmp_path.glob("data/.dtd-*.partial/dtd/images.npy")):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
     assert not (tmp_path / "data/dtd").exists() and list(tmp_path.glob("data/.dtd-*.partial"))
-    prepare.prepare(tmp_path / "data", "dtd", root, complete=False)
+    prepare(tmp_path / "data", "dtd", root, complete=False)
     assert len(data.load(tmp_path / "data", "dtd").images) == 564

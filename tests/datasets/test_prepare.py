@@ -12,7 +12,7 @@ from layouts import largest_file
 
 from plasticity import data
 from plasticity.datasets import main_paper as real
-from plasticity.datasets.prepare import pack, prepare, statistics
+from plasticity.datasets.prepare import pack, packing, prepare, statistics, write
 
 
 def test_round_trip_and_statistics(tmp_path):
@@ -90,12 +90,12 @@ def test_the_hash_is_that_of_the_bytes_in_order(tmp_path):
 
 def test_a_memory_map_is_moved_not_copied(tmp_path):
     arrays = tiny_arrays()
-    np.save(tmp_path / "made.npy", arrays.images)
-    inode = (tmp_path / "made.npy").stat().st_ino
-    mapped = replace(arrays, images=np.load(tmp_path / "made.npy", mmap_mode="r+"))
-    pack(tmp_path / "a", "photos", mapped, {"extra": 1}, move=True)
+    with packing(tmp_path / "a", "photos") as target:
+        np.save(target / "images.npy", arrays.images)
+        inode = (target / "images.npy").stat().st_ino
+        write(target, replace(arrays, images=np.load(target / "images.npy", mmap_mode="r+")), {"extra": 1})
     pack(tmp_path / "b", "photos", arrays)
-    assert (tmp_path / "a" / "photos" / "images.npy").stat().st_ino == inode and not (tmp_path / "made.npy").exists()
+    assert (tmp_path / "a" / "photos" / "images.npy").stat().st_ino == inode
     a, b = (data.manifest(tmp_path / name / "photos") for name in "ab")
     assert a == b | {"extra": 1}
 
@@ -142,7 +142,9 @@ def test_a_disk_that_fills_while_packing_leaves_what_was_there(small_disk, tmp_p
     filler = fill(small_disk, leave=500_000)
     with pytest.raises(OSError, match="packing 'elpv' needs .* bytes"):
         pack(small_disk, "elpv", arrays)
-    monkeypatch.setattr(data, "require_space", lambda *_: None)  # room that another process takes after we looked
+    monkeypatch.setattr(
+        "plasticity.datasets.prepare.require_space", lambda *_: None
+    )  # room that another process takes after we looked
     with pytest.raises(OSError, match="No space left|requested and .* written"):
         pack(small_disk, "elpv", arrays)
     assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "photos"]

@@ -20,6 +20,7 @@ from ... import data, train
 from ...analysis import frames
 from ...analysis.figures import BLUE, GREY, RED, evenly, finish, style, subplots
 from ...analysis.paired import interval
+from ...datasets.prepare import ensure
 from ...files import file_sha256
 from ...networks.table import architecture
 from ...profiles import Profile
@@ -85,7 +86,7 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
 def ready(run: Run, place: Place) -> None:
     """Make or find the run's data set and pretrained weights. Raises FileNotFoundError, saying what to put where."""
     folder = data_folder(place)
-    data.load(folder, run.dataset)
+    ensure(folder, run.dataset)
     with alone():
         if run.weights in SOURCES:
             pretrain(run.architecture, run.weights, folder, place.device)
