@@ -44,7 +44,7 @@ def test_all_commands_are_listed(capsys):
         (["doctor", "minni"], "error: unknown profile 'minni'; known: mini"),
         (["plan", "paper", "--repeats", "-1"], "error: repeats=-1 must be an integer"),
         (["run", "quick", "--engine", "slurm"], "error: engine='slurm' is unknown; allowed: 'local', 'dask'"),
-        (["prepare", "cifar"], "error: unknown data set 'cifar'; there are: dtd"),
+        (["prepare", "cifar"], "error: unknown data set 'cifar'; known: source"),
         (["audit", "nowhere.csv"], "error: "),
         (["site", "minni"], "error: unknown profile 'minni'; known: mini"),
         (["reproduce", "quick"], "error: the notebooks are in a checkout of the project"),

@@ -159,7 +159,7 @@ def as_split(folder, test=("ant", "bee", "cow")):
         (
             remove("ant", "bee", "cow"),
             ValueError,
-            r"My Photos should hold one subfolder a class .*\.jpg.*no images were found",
+            r"My Photos should hold one subfolder per class .*\.jpg.*no images were found",
         ),
         (remove("ant", "bee"), ValueError, "only one class was found, 'cow'"),
         (
@@ -263,7 +263,7 @@ def test_the_suites_own_networks_keep_their_names_and_lite0_its_package():
 
 def test_a_packed_folder_that_is_not_there_says_what_to_do(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack the images again by plasticity\.own\.pack_folder"
+        FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack these images again"
     ):
         prepare(tmp_path, "folder_gone-0123abcd")
 
