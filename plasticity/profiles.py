@@ -90,31 +90,45 @@ def get_profile(name: str, repeats: int = 0, reading: str = "") -> Profile:
     return replace(profile, repeats=repeats or profile.repeats, reading=reading or profile.reading)
 
 
-def _derived(parent: Profile, name: str, title: str, training: dict | None = None, **changes) -> Profile:
+def _derived(parent: Profile, name: str, training: dict | None = None, **changes) -> Profile:
     """A profile that differs from its parent in some fields, and in ``training`` for every architecture."""
     kept = changes.get("architectures", parent.architectures)
     settings = {key: value | (training or {}) for key, value in parent.training.items() if key in kept}
-    return replace(parent, name=name, title=title, training=settings, **changes)
+    return replace(parent, name=name, title=_TITLES[name], training=settings, **changes)
 
 
-_MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}  # rates: reference/learning_rates.md
+_TITLES = {
+    "mini": "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
+    "imagenet": "a network with real ImageNet weights on real photographs, offline, on a laptop",
+    "paper": "the paper itself, with the released code's settings",
+    "quick": "a first look: few runs from weaker pretraining; its numbers mean little",
+    "imagenet_quick": "a first look: few and short runs on one data set; its numbers mean little",
+    "imagenet_128": "the same at 128 pixels with ten repeats, for a GPU",
+    "paper_bf16": "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX",
+    "rehearsal": "the paper's data and networks, few runs of one epoch; random weights, and scaled-down data will do",
+    "sensitivity": "what 10M's effect depends on, in miniature: one setting altered at a time; offline, on any laptop",
+    "sensitivity_quick": "a first look at what 10M's effect depends on; its numbers mean little",
+    "sensitivity_paper": "what 10M's effect depends on, with the paper's networks and data, for GPUs",
+    "companions": "the companion papers in miniature, and all methods on transfer; offline, on any laptop",
+    "companions_quick": "a first look at the companions: few and short runs; their numbers mean little",
+    "companions_paper": "the companion papers as published, and all methods on the main paper's transfer, for GPUs",
+    "companions_rehearsal": "their data and networks at full size, single epochs; scaled-down data will do",
+}
+_MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}
+_RATES = {"mini_simplenet": SGD | {"lr": 0.01}, "mini_resnet": SGD | {"lr": 0.02}, "mini_vit": ADAMW | {"lr": 1.2e-3}}
 _mini = Profile(
     "mini",
-    "the paper in miniature: real pretraining and fine-tuning, offline, on any laptop",
-    architectures=("mini_simplenet", "mini_resnet", "mini_vit"),
+    _TITLES["mini"],
+    architectures=tuple(_RATES),  # reference/learning_rates.md
     datasets=("photos", "elpv", "fruits"),
     repeats=5,
-    training={
-        "mini_simplenet": SGD | _MINI | {"lr": 0.01},
-        "mini_resnet": SGD | _MINI | {"lr": 0.02},
-        "mini_vit": ADAMW | _MINI | {"lr": 1.2e-3},
-    },
+    training={name: rate | _MINI for name, rate in _RATES.items()},
     weights="source",
     seconds_a_run=1.5,
 )
 _imagenet = Profile(
     "imagenet",
-    "a network with real ImageNet weights on real photographs, offline, on a laptop",
+    _TITLES["imagenet"],
     architectures=("efficientnet_lite0",),
     datasets=("photos_64", "elpv_64"),
     repeats=3,
@@ -123,52 +137,25 @@ _imagenet = Profile(
 )
 _paper = Profile(
     "paper",
-    "the paper itself, with the released code's settings",
+    _TITLES["paper"],
     architectures=("simplenet", "resnet50", "vit_b_16"),
     datasets=("dtd", "brain_tumor", "fruit25"),
     repeats=10,
     training={"simplenet": {}, "resnet50": {}, "vit_b_16": {}},
 )
 
-_FIRST_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
-_quick = _derived(
-    _mini,
-    "quick",
-    "a first look: few runs from weaker pretraining; its numbers mean little",
-    {"max_epochs": 3, "patience": 2},
-    weights="source_small",
-    **_FIRST_LOOK,
-)
-_imagenet_quick = _derived(
-    _imagenet,
-    "imagenet_quick",
-    "a first look: few and short runs on one data set; its numbers mean little",
-    {"max_epochs": 2},
-    datasets=("photos_64",),
-    **_FIRST_LOOK,
-)
-_imagenet_128 = _derived(
-    _imagenet,
-    "imagenet_128",
-    "the same at 128 pixels with ten repeats, for a GPU",
-    datasets=("photos_128", "elpv_128"),
-    repeats=10,
-)
-_paper_bf16 = _derived(
-    _paper,
-    "paper_bf16",
-    "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX",
-    {"precision": "bf16"},
-)
-_rehearsal = _derived(
-    _paper,
-    "rehearsal",
-    "the paper's data and networks, few runs of one epoch; random weights, and scaled-down data will do",
-    {"max_epochs": 1},
-    complete=False,
-    weights="random",
-    **_FIRST_LOOK,
-)
+_LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
+_SHORT = {"max_epochs": 3, "patience": 2}
+_quick = _derived(_mini, "quick", _SHORT, weights="source_small", **_LOOK)
+_imagenet_quick = _derived(_imagenet, "imagenet_quick", {"max_epochs": 2}, datasets=("photos_64",), **_LOOK)
+_imagenet_128 = _derived(_imagenet, "imagenet_128", datasets=("photos_128", "elpv_128"), repeats=10)
+_paper_bf16 = _derived(_paper, "paper_bf16", {"precision": "bf16"})
+_rehearsal = _derived(_paper, "rehearsal", {"max_epochs": 1}, complete=False, weights="random", **_LOOK)
+
+_FEW = {"cases": ("base", "10M"), "controls": ()}
+_sensitivity = _derived(_mini, "sensitivity", repeats=2, **_FEW)
+_sensitivity_quick = _derived(_quick, "sensitivity_quick", architectures=("mini_vit",), datasets=("elpv",), **_FEW)
+_sensitivity_paper = _derived(_paper, "sensitivity_paper", repeats=3, **_FEW)
 
 # The companion papers. Not crelu and layer_norm: they change layers, so that pretrained weights do not fit.
 HARE = "hare_tortoise(momentum=0.95, every=1)"
@@ -178,10 +165,11 @@ TRANSFER_CASES = (
     *("ema(momentum=0.95)", HARE, "self_distillation(momentum=0.95)"),
     *("10M + soft_rescaling", f"10M + {HARE}", "10M + l2_sp", f"l2_sp + {HARE}"),
 )
+_PUBLISHED_CASES = tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES)
+_FEW_CASES = ("base", "10M", "l2_sp", "soft_rescaling")
 _companions = _derived(
     _mini,
     "companions",
-    "the companion papers in miniature, and all methods on transfer; offline, on any laptop",
     repeats=3,
     cases=TRANSFER_CASES,
     controls=("scratch",),
@@ -191,60 +179,32 @@ _companions = _derived(
 _companions_quick = _derived(
     _companions,
     "companions_quick",
-    "a first look at the companions: few and short runs; their numbers mean little",
-    {"max_epochs": 3, "patience": 2},
+    _SHORT,
     repeats=1,
     weights="source_small",
-    cases=("base", "10M", "l2_sp", "soft_rescaling"),
+    cases=_FEW_CASES,
     architectures=("mini_simplenet",),
     datasets=("photos",),
 )
 _companions_paper = _derived(
     _paper,
     "companions_paper",
-    "the companion papers as published, and all methods on the main paper's transfer, for GPUs",
     repeats=5,
-    cases=tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES),
+    cases=_PUBLISHED_CASES,
     controls=("scratch",),
     more_datasets=("mnist", "cifar10", "cifar100", "tiny_imagenet"),
 )
 _companions_rehearsal = _derived(
     _companions_paper,
     "companions_rehearsal",
-    "their data and networks at full size, single epochs; scaled-down data will do",
     {"max_epochs": 1},
     repeats=1,
     complete=False,
     weights="random",
     architectures=("resnet50",),
     datasets=("dtd",),
-    cases=("base", "10M", "l2_sp", "soft_rescaling", "hare_tortoise"),
+    cases=(*_FEW_CASES, "hare_tortoise"),
     controls=(),
-)
-
-# What the effect of 10M depends on.
-_FEW = {"cases": ("base", "10M"), "controls": ()}
-_sensitivity = _derived(
-    _mini,
-    "sensitivity",
-    "what 10M's effect depends on, in miniature: one setting altered at a time; offline, on any laptop",
-    repeats=2,
-    **_FEW,
-)
-_sensitivity_quick = _derived(
-    _quick,
-    "sensitivity_quick",
-    "a first look at what 10M's effect depends on; its numbers mean little",
-    architectures=("mini_vit",),
-    datasets=("elpv",),
-    **_FEW,
-)
-_sensitivity_paper = _derived(
-    _paper,
-    "sensitivity_paper",
-    "what 10M's effect depends on, with the paper's networks and data, for GPUs",
-    repeats=3,
-    **_FEW,
 )
 
 PROFILES = {

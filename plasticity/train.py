@@ -22,13 +22,14 @@ from . import data as data_sets
 from .files import file_sha256
 from .interventions import Intervention, Start
 from .networks import table as networks
+from .networks.loading import load_backbone
 from .run import Run
 from .training import measures, scenarios
 from .training.augment import AUGMENTATIONS
-from .training.batches import Batches, forward, sum_of_gradients
+from .training.batches import Batches, evaluate, forward, sum_of_gradients
 from .training.device import pick_device, random_states, set_precision, set_random_states
 from .training.optimizers import build_optimizer, lr_factor
-from .weights import cached_weights, load_backbone, weights_file
+from .weights import cached_weights, weights_file
 
 MEASURED = 512  # items of a phase on which the plasticity metrics are measured
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
@@ -399,19 +400,3 @@ def build(
     path, sha256 = (Path(weights), None) if weights else weights_file(run.architecture, run.weights, folder)
     load_backbone(model, cached_weights(path, sha256), arch.head)
     return model, initial, sha256 or file_sha256(path)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, batches: Batches, items: Tensor, precision: str = "fp32", batch_size: int = 128
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (0..1) over item numbers, in evaluation mode."""
-    model.eval()
-    sums = []  # stay on the device: asking for a number would wait for it
-    for index in items.split(batch_size):
-        images, labels = batches(index)
-        logits = forward(model, images, precision)
-        correct = (logits.argmax(1) == labels).sum()
-        sums.append(torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), correct.double()]))
-    loss, correct = torch.stack(sums).cumsum(0)[-1].tolist()
-    return loss / len(items), correct / len(items)

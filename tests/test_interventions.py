@@ -17,8 +17,8 @@ from plasticity.methods import registry as methods
 from plasticity.methods.combined import Combined
 from plasticity.methods.registry import build, canonical
 from plasticity.networks import table as models
+from plasticity.networks.loading import load_backbone, read_weights
 from plasticity.networks.parts import competing
-from plasticity.weights import load_backbone, read_weights
 
 torch.set_num_threads(1)
 RUN = Run(

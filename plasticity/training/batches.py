@@ -50,3 +50,19 @@ def sum_of_gradients(
         batch = torch.autograd.grad(loss, list(named.values()))
         total = batch if total is None else [t + b for t, b in zip(total, batch, strict=True)]
     return {name: torch.zeros_like(p) for name, p in model.named_parameters()} | dict(zip(named, total, strict=True))
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, batches: Batches, items: Tensor, precision: str = "fp32", batch_size: int = 128
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (0..1) over item numbers, in evaluation mode."""
+    model.eval()
+    sums = []  # stay on the device: asking for a number would wait for it
+    for index in items.split(batch_size):
+        images, labels = batches(index)
+        logits = forward(model, images, precision)
+        correct = (logits.argmax(1) == labels).sum()
+        sums.append(torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), correct.double()]))
+    loss, correct = torch.stack(sums).cumsum(0)[-1].tolist()
+    return loss / len(items), correct / len(items)

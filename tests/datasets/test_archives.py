@@ -18,7 +18,8 @@ from layouts import largest_file
 from plasticity.datasets import archives
 from plasticity.files import file_sha256, require_space
 from plasticity.networks import table as models
-from plasticity.weights import fetch_weights, read_weights
+from plasticity.networks.loading import read_weights
+from plasticity.weights import fetch_weights
 
 REMOTE = archives.Remote("things", "things.tar.gz", "https://example.org/things", max_bytes=10**6)
 

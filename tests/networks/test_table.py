@@ -16,8 +16,8 @@ from torch import nn
 from plasticity.datasets import world as offline
 from plasticity.files import file_sha256
 from plasticity.networks import table as models
+from plasticity.networks.loading import load_backbone, read_weights
 from plasticity.networks.main_paper import simplenet
-from plasticity.weights import load_backbone, read_weights
 
 torch.set_num_threads(1)
 MINIS = ("mini_simplenet", "mini_resnet", "mini_vit")

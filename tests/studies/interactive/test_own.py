@@ -22,10 +22,11 @@ from plasticity.datasets import decode
 from plasticity.datasets.folder import EXAMPLE, about, example_folder, listing, pack_folder
 from plasticity.datasets.prepare import prepare
 from plasticity.networks import table as models
+from plasticity.networks.loading import read_weights
 from plasticity.running import records
 from plasticity.running.engine import Place, run_all
 from plasticity.studies.interactive import own
-from plasticity.weights import fetch_weights, read_weights, weights_file
+from plasticity.weights import fetch_weights, weights_file
 
 pytestmark = pytest.mark.filterwarnings("error")
 
