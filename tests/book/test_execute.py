@@ -20,6 +20,7 @@ from plasticity.book import execute
 
 SLOW = pytest.mark.slow
 DEFAULTS = {"profile": "mini", "repeats": 0, "lr": 0.1, "flag": True}
+STOPPED = "interrupted: what is recorded stays; start again to go on"
 
 
 def notebook(path, *sources):
@@ -30,6 +31,47 @@ def notebook(path, *sources):
     return path
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Book:
+    """A notebook to be executed into a target that has an older good copy."""
+
+    def __init__(self, folder, capsys):
+        (folder / "folder").mkdir()
+        self.source, self.capsys = folder / "a.ipynb", capsys
+        self.out = notebook(folder / "folder" / "out.ipynb", "'an older good copy'")
+        self.before, self.partial = self.out.read_bytes(), execute.partial(self.out)
+
+    def __call__(self, *cells, **parameters):
+        """Exit code and errors of the command on these cells."""
+        pairs = [part for name, value in parameters.items() for part in ("-p", name, value)]
+        code = main(["execute", str(notebook(self.source, *cells)), str(self.out), *pairs])
+        self.said = self.capsys.readouterr()
+        return code, self.said.err
+
+    def start(self, *cells, **parameters):
+        """The command as a process in a session of its own."""
+        pairs = [part for name, value in parameters.items() for part in ("-p", name, value)]
+        command = [sys.executable, "-m", "plasticity", "execute", notebook(self.source, *cells), self.out, *pairs]
+        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+    def kept(self):
+        """Whether the older copy is as it was, and the partial notebook beside it."""
+        return names(self.out.parent) == ["out.ipynb", "out.partial.ipynb"] and self.out.read_bytes() == self.before
+
+    def failed(self, name):
+        """The sources of the cells of the partial notebook that hold the error ``name``."""
+        cells = [cell for cell in nbformat.read(self.partial, as_version=4).cells if cell.cell_type == "code"]
+        return [cell.source for cell in cells if name in [output.get("ename") for output in cell.outputs]]
+
+
+@pytest.fixture
+def book(tmp_path, capsys):
+    return Book(tmp_path, capsys)
+
+
 def test_parameters_are_read_from_the_tagged_cell(tmp_path):
     assert execute.parameters_of(notebook(tmp_path / "a.ipynb")) == {"profile": "mini", "repeats": 0}
     nbformat.write(new_notebook(), tmp_path / "b.ipynb")
@@ -37,132 +79,96 @@ def test_parameters_are_read_from_the_tagged_cell(tmp_path):
         execute.parameters_of(tmp_path / "b.ipynb")
 
 
-@pytest.mark.parametrize(
-    "name, text, value",
-    [
-        ("profile", "quick", "quick"),
-        ("profile", "5", "5"),
-        ("repeats", "5", 5),
-        ("lr", "3e-4", 3e-4),
-        ("lr", "1", 1.0),
-        ("flag", "false", False),
-        ("flag", "True", True),
-    ],
-)
+VALUES = [
+    ("profile", "quick", "quick"),
+    ("profile", "5", "5"),
+    ("repeats", "5", 5),
+    ("lr", "3e-4", 3e-4),
+    ("lr", "1", 1.0),
+    ("flag", "false", False),
+    ("flag", "True", True),
+]
+
+
+@pytest.mark.parametrize("name, text, value", VALUES)
 def test_values_become_the_defaults_type(name, text, value):
     parsed = execute.parse({name: text}, DEFAULTS)[name]
     assert parsed == value and type(parsed) is type(value)
 
 
-@pytest.mark.parametrize(
-    "name, text", [("repeats", "five"), ("repeats", "2.5"), ("flag", "0"), ("lr", "fast"), ("repeats", "True")]
-)
+WRONG = [("repeats", "five"), ("repeats", "2.5"), ("flag", "0"), ("lr", "fast"), ("repeats", "True")]
+
+
+@pytest.mark.parametrize("name, text", WRONG)
 def test_other_types_are_refused(name, text):
     with pytest.raises(ValueError, match=f"parameter {name}={text!r} must be"):
         execute.parse({name: text}, DEFAULTS)
 
 
-def test_unknown_parameter_exits_2_before_anything_runs(tmp_path, capsys):
-    source = notebook(tmp_path / "a.ipynb")
-    assert main(["execute", str(source), str(tmp_path / "out.ipynb"), "-p", "profil", "mini"]) == 2
-    assert "unknown parameter 'profil'; this notebook has: profile, repeats" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["a.ipynb"]
-
-
-def test_missing_notebook_exits_2(tmp_path, capsys):
-    assert main(["execute", str(tmp_path / "no.ipynb"), str(tmp_path / "out.ipynb")]) == 2
-    assert "no.ipynb" in capsys.readouterr().err
-
-
-def test_a_target_that_cannot_be_exits_2(tmp_path, capsys):
-    source = notebook(tmp_path / "a.ipynb")
-    assert main(["execute", str(source), str(source / "out.ipynb")]) == 2
-    assert f"'{source}'" in capsys.readouterr().err
+def test_what_is_wrong_exits_2_before_anything_runs(tmp_path, book):
+    code, err = book(profil="mini")
+    assert code == 2 and "unknown parameter 'profil'; this notebook has: profile, repeats" in err
+    assert names(book.out.parent) == ["out.ipynb"]
+    for source, target in [("no.ipynb", "out.ipynb"), ("a.ipynb", "a.ipynb/out.ipynb")]:
+        assert main(["execute", str(tmp_path / source), str(tmp_path / target)]) == 2
+        assert f"{tmp_path / source}'" in book.capsys.readouterr().err
 
 
 # --- whole or not at all ----------------------------------------------------------------------------------------------
-@pytest.fixture
-def out(tmp_path):
-    """A target that has an older good copy."""
-    (tmp_path / "folder").mkdir()
-    return notebook(tmp_path / "folder" / "out.ipynb", "'an older good copy'")
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def failed(partial, name):
-    """The sources of the cells of a partial notebook that hold the error ``name``."""
-    cells = [cell for cell in nbformat.read(partial, as_version=4).cells if cell.cell_type == "code"]
-    return [cell.source for cell in cells if name in [output.get("ename") for output in cell.outputs]]
+@SLOW
+def test_a_failing_cell_keeps_its_traceback_and_success_removes_it(book):
+    cell = "print(profile, repeats + 1)\nif repeats == 0: raise KeyError('lost\\nlines')"
+    code, err = book(cell)
+    assert err.endswith(f"error: {book.source}: cell 2 failed: KeyError: 'lost\\nlines'; see {book.partial}\n")
+    assert code == 1 and book.kept() and book.failed("KeyError") == [cell]
+    assert book(cell, repeats="4")[0] == 0
+    assert names(book.out.parent) == ["out.ipynb"] and "mini 5" in book.out.read_text()
+    assert nbformat.read(book.out, as_version=4).metadata.papermill.output_path == str(book.out)
 
 
 @SLOW
-def test_a_failing_cell_keeps_its_traceback_and_success_removes_it(tmp_path, out, capsys):
-    source = notebook(
-        tmp_path / "a.ipynb", "print(profile, repeats + 1)\nif repeats == 0: raise KeyError('lost\\nlines')"
-    )
-    before = out.read_bytes()
-    assert main(["execute", str(source), str(out)]) == 1
-    assert capsys.readouterr().err.endswith(
-        f"error: {source}: cell 2 failed: KeyError: 'lost\\nlines'; see {execute.partial(out)}\n"
-    )
-    assert names(out.parent) == ["out.ipynb", "out.partial.ipynb"] and out.read_bytes() == before
-    assert len(failed(execute.partial(out), "KeyError")) == 1
-    assert main(["execute", str(source), str(out), "-p", "repeats", "4"]) == 0
-    assert names(out.parent) == ["out.ipynb"] and "mini 5" in out.read_text()
-    assert nbformat.read(out, as_version=4).metadata.papermill.output_path == str(out)
+def test_leaving_early_is_no_success(book):
+    code, err = book("import sys\nsys.exit()", "print('after')")
+    assert code == 1 and "a cell called sys.exit: the cells after it did not run" in err
+    assert book.kept() and book.failed("SystemExit")
 
 
 @SLOW
-def test_leaving_early_is_no_success(tmp_path, out, capsys):
-    source, before = notebook(tmp_path / "a.ipynb", "import sys\nsys.exit()", "print('after')"), out.read_bytes()
-    assert main(["execute", str(source), str(out)]) == 1
-    assert "a cell called sys.exit: the cells after it did not run" in capsys.readouterr().err
-    assert out.read_bytes() == before and failed(execute.partial(out), "SystemExit")
-
-
-@SLOW
-def test_a_kernel_that_dies_is_reported_where_it_died(tmp_path, out, capsys):
+def test_a_kernel_that_dies_is_reported_where_it_died(tmp_path, book):
     dies = "import os, pathlib, subprocess\nworker = subprocess.Popen(['sleep', '99'])\n"
     dies += f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(worker.pid))\nos.kill(os.getpid(), 9)"
-    source, before = notebook(tmp_path / "a.ipynb", dies, "print('after')"), out.read_bytes()
-    assert main(["execute", str(source), str(out)]) == 1
     died = "its kernel died in cell 2 (killed, or out of memory?); what is recorded stays: start again to go on"
-    assert capsys.readouterr().err == f"error: {source}: {died}; see {execute.partial(out)}\n"
-    assert out.read_bytes() == before and failed(execute.partial(out), "DeadKernelError") == [dies]
-    assert "An Exception was encountered at" in execute.partial(out).read_text(), "papermill's pointer to the cell"
+    assert book(dies, "print('after')") == (1, f"error: {book.source}: {died}; see {book.partial}\n")
+    assert book.kept() and book.failed("DeadKernelError") == [dies]
+    assert "An Exception was encountered at" in book.partial.read_text(), "papermill's pointer to the cell"
     assert gone(int((tmp_path / "pid").read_text())), "what the kernel had started outlived it"
 
 
 @SLOW
-def test_two_processes_with_one_target_do_not_meet(tmp_path, out):
+def test_two_processes_with_one_target_do_not_meet(tmp_path, book):
     begins = f"import time, pathlib\nfolder = pathlib.Path({str(tmp_path)!r})\n(folder / profile).touch()"
-    source = notebook(
-        tmp_path / "a.ipynb", begins, "while not (folder / 'go').exists(): time.sleep(0.05)\nprint(profile * 1000)"
-    )
-    both = [start(source, out, "-p", "profile", name) for name in "ab"]
+    waits = "while not (folder / 'go').exists(): time.sleep(0.05)\nprint(profile * 1000)"
+    both = [book.start(begins, waits, profile=name) for name in "ab"]
     wait_for(tmp_path / "a", tmp_path / "b")
-    assert len(names(out.parent)) == 3, "the target and each one's own partial"
+    assert len(names(book.out.parent)) == 3, "the target and each one's own partial"
     (tmp_path / "go").touch()
     assert [process.wait(30) for process in both] == [0, 0]
-    assert names(out.parent) == ["out.ipynb"] and ("a" * 1000 in out.read_text()) != ("b" * 1000 in out.read_text())
+    text = book.out.read_text()
+    assert names(book.out.parent) == ["out.ipynb"] and ("a" * 1000 in text) != ("b" * 1000 in text)
 
 
 @SLOW
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, out):
-    process = start(notebook(tmp_path / "a.ipynb", waits(tmp_path)), out)
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, book):
+    process = book.start(waits(tmp_path))
     wait_for(tmp_path / "running")
     started = psutil.Process(process.pid).children()
     process.kill()
     process.wait()
-    assert len(names(out.parent)) == 2 and len(started) == 1
+    assert len(names(book.out.parent)) == 2 and len(started) == 1
     assert gone(started[0].pid), "ipykernel watches its parent"
-    other = out.parent / ".out.another-machine-1.partial.ipynb"
+    other = book.out.parent / ".out.another-machine-1.partial.ipynb"
     other.touch()
-    execute.execute(notebook(tmp_path / "b.ipynb"), out, log=False)
-    assert names(out.parent) == [other.name, "out.ipynb"]
+    assert book()[0] == 0 and names(book.out.parent) == [other.name, "out.ipynb"]
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
@@ -184,12 +190,6 @@ try:
 except KeyboardInterrupt:
     (folder / "cleaned").touch()
     {then}"""
-
-
-def start(source, target, *more):
-    """The command in a session of its own."""
-    command = [sys.executable, "-m", "plasticity", "execute", source, target, *more]
-    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
 def kernels():
@@ -233,62 +233,47 @@ def signals_when(*pairs):
 
 
 @SLOW
-def test_ctrl_c_in_a_terminal(tmp_path, out):
-    source, before = notebook(tmp_path / "a.ipynb", waits(tmp_path), "print('after')"), out.read_bytes()
-    process = start(source, out)
+def test_ctrl_c_in_a_terminal(tmp_path, book):
+    process = book.start(waits(tmp_path), "print('after')")
     wait_for(tmp_path / "running")
     started = psutil.Process(process.pid).children()
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert (
-        process.returncode == 130
-        and err.splitlines()[-1] == "interrupted: what is recorded stays; start again to go on"
-    )
-    assert "Traceback" not in err
+    assert process.returncode == 130 and err.splitlines()[-1] == STOPPED and "Traceback" not in err
     assert (tmp_path / "cleaned").exists(), "the cell was not told"
     assert len(started) == 1 and not psutil.pid_exists(started[0].pid)
-    assert names(out.parent) == ["out.ipynb", "out.partial.ipynb"] and out.read_bytes() == before
-    assert failed(execute.partial(out), "KeyboardInterrupt") == [waits(tmp_path)]
+    assert book.kept() and book.failed("KeyboardInterrupt") == [waits(tmp_path)]
 
 
 @SLOW
-def test_sigterm_stops_it_too_even_if_a_cell_takes_no_notice(tmp_path, out, capsys):
-    source = notebook(
-        tmp_path / "a.ipynb", waits(tmp_path, "pass"), f"pathlib.Path({str(tmp_path)!r}, 'after').touch()"
-    )
+def test_sigterm_stops_it_too_even_if_a_cell_takes_no_notice(tmp_path, book):
     with signals_when((tmp_path / "running", signal.SIGTERM)):
-        assert main(["execute", str(source), str(out)]) == 143
-    assert (tmp_path / "cleaned").exists() and not (tmp_path / "after").exists()
-    assert "interrupted: what is recorded stays" in capsys.readouterr().err
-    assert len(failed(execute.partial(out), "KeyboardInterrupt")) == 1 and kernels() == []
-    assert (
-        signal.getsignal(signal.SIGINT) == signal.default_int_handler
-        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    )
+        code, err = book(waits(tmp_path, "pass"), f"pathlib.Path({str(tmp_path)!r}, 'after').touch()")
+    assert code == 143 and STOPPED in err and (tmp_path / "cleaned").exists() and not (tmp_path / "after").exists()
+    assert len(book.failed("KeyboardInterrupt")) == 1 and kernels() == []
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL]
 
 
 @SLOW
-def test_ctrl_c_before_the_first_cell(tmp_path, out, capsys):
-    private = execute._private(out)  # papermill writes it before it starts the kernel
+def test_ctrl_c_before_the_first_cell(tmp_path, book):
+    private = execute._private(book.out)  # papermill writes it before it starts the kernel
     with signals_when((private, signal.SIGINT)):
-        assert main(["execute", str(notebook(tmp_path / "a.ipynb", waits(tmp_path))), str(out)]) == 130
+        code, err = book(waits(tmp_path))
+    assert code == 130 and STOPPED in err and book.kept()
     assert not (tmp_path / "running").exists() and kernels() == []
-    assert "interrupted: what is recorded stays" in capsys.readouterr().err
-    assert names(out.parent) == ["out.ipynb", "out.partial.ipynb"]
 
 
 @SLOW
-@pytest.mark.parametrize("way", ["a second Ctrl-C", "the end of the grace"])
-def test_a_cell_that_will_not_stop_is_killed(tmp_path, out, capsys, monkeypatch, way):
-    monkeypatch.setattr(execute, "GRACE", 1.0 if way == "the end of the grace" else 60.0)
-    stubborn = waits(tmp_path, "time.sleep(60)")
-    files = ["running", "cleaned"] if way == "a second Ctrl-C" else ["running"]
-    started = time.monotonic()
+@pytest.mark.parametrize("grace, files", [(60.0, ["running", "cleaned"]), (1.0, ["running"])], ids=["twice", "grace"])
+def test_a_cell_that_will_not_stop_is_killed(tmp_path, book, monkeypatch, grace, files):
+    """By a second Ctrl-C, and by the end of the grace."""
+    monkeypatch.setattr(execute, "GRACE", grace)
+    stubborn, started = waits(tmp_path, "time.sleep(60)"), time.monotonic()
     with signals_when(*[(tmp_path / name, signal.SIGINT) for name in files]):
-        assert main(["execute", str(notebook(tmp_path / "a.ipynb", stubborn)), str(out)]) == 130
-    assert time.monotonic() - started < 12 and kernels() == []
-    assert "interrupted: what is recorded stays" in capsys.readouterr().err
-    assert failed(execute.partial(out), "KeyboardInterrupt") == [stubborn]
+        code, err = book(stubborn)
+    assert code == 130 and STOPPED in err and time.monotonic() - started < 30 and kernels() == []
+    assert book.failed("KeyboardInterrupt") == [stubborn]
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
@@ -300,26 +285,20 @@ def fill(file):
 
 
 @SLOW
-def test_a_full_disk_costs_no_good_copy(tmp_path, small_disk, capsys):
+def test_a_full_disk_costs_no_good_copy(book, small_disk):
     """Full while the notebook runs, full before it starts, and free again."""
-    out, ballast = small_disk / "out.ipynb", small_disk / "ballast"
-    cell = (
-        f"from contextlib import suppress\n{inspect.getsource(fill)}\nif profile == 'fills': fill({str(ballast)!r})\n"
-    )
-    source = notebook(tmp_path / "a.ipynb", cell + "print(profile * 10_000)")
-    assert main(["execute", str(source), str(out)]) == 0
-    before = out.read_bytes()
+    book.out, ballast = small_disk / "out.ipynb", small_disk / "ballast"
+    cell = f"from contextlib import suppress\n{inspect.getsource(fill)}\n"
+    cell += f"if profile == 'fills': fill({str(ballast)!r})\nprint(profile * 10_000)"
+    assert book(cell)[0] == 0
+    before = book.out.read_bytes()
     for profile in ("fills", "mini"):
-        assert main(["execute", str(source), str(out), "-p", "profile", profile]) == 1
-        said = capsys.readouterr()
-        assert (
-            f"error: {out} was not written: No space left on device; what is recorded stays: start again to go on when"
-            in said.err
-        )
-        assert names(small_disk) == ["ballast", "out.ipynb"] and out.read_bytes() == before
-        assert kernels() == []
+        code, err = book(cell, profile=profile)
+        why = "No space left on device; what is recorded stays: start again to go on when that is fixed"
+        assert code == 1 and f"error: {book.out} was not written: {why}" in err
+        assert names(small_disk) == ["ballast", "out.ipynb"] and book.out.read_bytes() == before and kernels() == []
         fill(ballast)
-    assert said.out == "", "a cell ran, although there was no room from the start"
+    assert book.said.out == "", "a cell ran, although there was no room from the start"
     ballast.unlink()
-    assert main(["execute", str(source), str(out), "-p", "profile", "late"]) == 0
-    assert "late" * 10_000 in out.read_text() and names(small_disk) == ["out.ipynb"]
+    assert book(cell, profile="late")[0] == 0
+    assert "late" * 10_000 in book.out.read_text() and names(small_disk) == ["out.ipynb"]
