@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_checkpoints import Interrupted, Interrupting, same
+from helpers import Interrupted, Interrupting, same
 from torch.nn import functional as F
 
 from plasticity import data, interventions, train
@@ -235,7 +235,7 @@ def test_missing_weights_and_wrong_devices_say_what_to_do(world, tiny_run):
 
 
 def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
-    from conftest import tiny_arrays
+    from helpers import tiny_arrays
 
     from plasticity.profiles import PRETRAINING
 
@@ -257,7 +257,7 @@ def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
 
 def test_full_size_network_through_the_released_recipe(tmp_path):
     """ResNet-50 from a local weights file with its own hash, the authors' augmentation, one epoch of two steps."""
-    from conftest import tiny_arrays
+    from helpers import tiny_arrays
 
     from plasticity.networks import table as models
 

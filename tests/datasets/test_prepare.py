@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import fill, tiny_arrays
+from helpers import fill, tiny_arrays
 from layouts import largest_file
 
 from plasticity import data

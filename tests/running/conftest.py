@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from conftest import tiny_arrays
+from helpers import tiny_arrays
 
 from plasticity.datasets.prepare import pack
 from plasticity.files import file_sha256

@@ -10,55 +10,12 @@ import time
 
 import pytest
 import torch
-from conftest import fill
+from helpers import fill, fit, interrupted, resumed, same
 from torch import nn
 
 from plasticity import interventions, train
 from plasticity.running import identity
 from plasticity.running.checkpoints import Busy, Checkpoint
-
-
-class Interrupted(Exception):
-    pass
-
-
-class Interrupting(Checkpoint):
-    """Fails right after the state of an epoch was written, as a kill would."""
-
-    def __init__(self, folder, epoch):
-        super().__init__(folder)
-        self.last = epoch
-
-    def save(self, epoch, state):
-        super().save(epoch, state)
-        if epoch == self.last:
-            raise Interrupted
-
-
-def fit(run, world, checkpoint=None, **more):
-    return train.fit(run, world, "cpu", weights=world / f"{run.architecture}.pt", checkpoint=checkpoint, **more)
-
-
-def interrupted(run, world, folder, epoch, **more):
-    with pytest.raises(Interrupted), Interrupting(folder, epoch) as checkpoint:
-        fit(run, world, checkpoint, **more)
-
-
-def resumed(run, world, folder, **more):
-    with Checkpoint(folder) as checkpoint:
-        return fit(run, world, checkpoint, **more)
-
-
-def same(one, two):
-    weights = zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True)
-    best = zip(one.best_model.state_dict().values(), two.best_model.state_dict().values(), strict=True)
-    everything = [
-        (one.history, two.history),
-        (one.metrics, two.metrics),
-        (one.histogram, two.histogram),
-        (one.resets, two.resets),
-    ]
-    return all(a == b for a, b in everything) and all(torch.equal(a, b) for pair in (weights, best) for a, b in pair)
 
 
 class Averaged(interventions.Intervention):
@@ -195,7 +152,7 @@ def test_states_are_written_every_few_seconds_and_two_are_kept(world, tiny_run, 
             if checkpoint.due():
                 checkpoint.save(epoch, {})
         assert sorted(path.name for path in folder.glob("state-*")) == ["state-6.pt", "state-9.pt"]
-        fit(tiny_run(), world, checkpoint)
+        fit(tiny_run(), world, checkpoint=checkpoint)
         assert checkpoint.load({}) is None, (
             "no epoch of a fit took as long, and the state that was there is not of this run"
         )

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import fill
+from helpers import fill
 
 from plasticity.cli import status
 from plasticity.running import engine, records

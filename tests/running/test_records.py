@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import fill
+from helpers import fill
 
 from plasticity import train
 from plasticity.analysis import frames
