@@ -16,10 +16,12 @@ from .reinit import Case, reinitialize
 
 @dataclass(frozen=True)
 class Start:
-    """What a method may need before the first step of a phase. (Fine-tuning has one phase; warm starts two; see `scenarios`.)
+    """What a method may need before the first step of a phase. (Fine-tuning has one phase; warm starts two; see
+    `scenarios`.)
 
     ``gradients()`` sums the loss gradient over the training items once, at the present weights, and touches nothing.
-    ``images(n)`` gives at most n of the phase's training items as the network sees them, without augmentation: [n, 3, h, w].
+    ``images(n)`` gives at most n of the phase's training items as the network sees them, without augmentation: [n, 3,
+    h, w].
     """
 
     generator: torch.Generator
@@ -54,7 +56,8 @@ class Intervention:
     def prepare(self, model: nn.Module, start: Start) -> list[dict]:
         """Before the first step of each phase; may change the model in place. Returns rows for the record.
 
-        A resumed run calls this for every phase up to its own, in order, and then loads weights, optimiser and state over it.
+        A resumed run calls this for every phase up to its own, in order, and then loads weights, optimiser and state
+        over it.
         """
         return []
 
@@ -81,7 +84,8 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run re-initialises: the choices that ``reinit.reinitialize`` has, and which tensors compete (see ``competing``)."""
+    """How a run re-initialises: the choices that ``reinit.reinitialize`` has, and which tensors compete (see
+    ``competing``)."""
 
     reading: str = "code"
     utility: str = "magnitude"

@@ -30,6 +30,8 @@ CHOICES = {
     "monitor": ("validation", "test"),
     "tensors": TENSORS,
 }
+COUNTS = {"seed": 0, "batch_size": 1, "max_epochs": 1, "patience": 0, "measure": 0}  # and their least values
+NUMBERS = ("lr", "momentum", "weight_decay", "warmup", "clip", "validation", "beta1", "beta2", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -49,78 +51,67 @@ class Run:
     lr: float = 1e-3  # learning rate
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = (
-        "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after half of them, and after 3/4
-    )
+    schedule: str = "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after 1/2, and after 3/4
     warmup: float = 0.0  # share of a phase's steps over which the learning rate rises linearly from zero
     clip: float = 0.0  # largest gradient norm; 0 for no clipping
     batch_size: int = 32
     max_epochs: int = 2000
     patience: int = 10  # epochs without a lower validation loss before stopping; 0 trains to max_epochs
-    validation: float = (
-        0.2  # share of the train items held back for validation; 0 (not in transfer) watches the test items instead
-    )
+    validation: float = 0.2  # share of the train items held back; 0 (not in transfer) watches the test items instead
     augment: str = "released"  # "released", "flip" or "none"
     precision: str = "fp32"  # "fp32" in full; "tf32" in a GPU's matrix products and convolutions; "bf16" autocast
     channels_last: bool = True  # memory order of images and weights: faster for most networks; False for channels first
     compiled: bool = False  # training steps through torch.compile(mode="reduce-overhead"): CUDA graphs on a GPU
-    scenario: str = (
-        "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "continual(...)": see scenarios; sets the phases
-    )
+    scenario: str = "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "continual(...)": see scenarios
     beta1: float = 0.9  # of adamw
     beta2: float = 0.999  # of adamw
     epsilon: float = 1e-8  # of adamw
-    measure: int = (
-        0  # every so many epochs, and at each phase's end, the plasticity metrics go into the history; 0: never
-    )
-    monitor: str = "validation"  # what early stopping and the best weights go by; "test": the test items (the split stays): a control
-    tensors: str = (
-        "weights"  # which compete: "weights", all of two or more dimensions; "no_head", "no_embeddings", "with_gains"
-    )
+    measure: int = 0  # every n epochs, and at each phase's end, plasticity metrics go into the history; 0: never
+    monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
+    tensors: str = "weights"  # which compete: "weights" (two or more dimensions), "no_head", "no_embeddings", "with_gains"
 
     def __post_init__(self):
         object.__setattr__(self, "case", methods.canonical(self.case))
         object.__setattr__(self, "scenario", scenarios.canonical(self.scenario))
-        architecture(self.architecture)
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed and not (name == "dataset" and FOLDER.fullmatch(str(self.dataset))):
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
-        for name in ("seed", "batch_size", "max_epochs", "patience", "measure"):
-            smallest = 1 if name in ("batch_size", "max_epochs") else 0
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < smallest:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be an integer of at least {smallest}")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "clip", "validation", "beta1", "beta2", "epsilon"):
+        for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value!r} must be a finite number of at least 0")
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are one configuration with one key
+        architecture(self.architecture)
+        self._check_choices()
+        self._check_combinations()
+
+    def _check_choices(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed and not (name == "dataset" and FOLDER.fullmatch(str(value))):
+                raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
+        for name, least in COUNTS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
         for name in ("channels_last", "compiled"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
+
+    def _check_combinations(self) -> None:
+        phased, method, scenario = self.scenario != "transfer", self.intervention(), f"scenario {self.scenario!r}"
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r} must be above zero")
-        phased = self.scenario != "transfer"
+        if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
+            given = f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}"
+            raise ValueError(f"{given}: betas below 1, epsilon above 0")
         if not 0 < self.validation < 1 and not (phased and self.validation == 0):
             raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
         if phased and self.patience:
-            raise ValueError(
-                f"patience={self.patience} with scenario {self.scenario!r}: its phases have fixed lengths; use patience=0"
-            )
+            raise ValueError(f"patience={self.patience} with {scenario}: its phases have fixed lengths; use patience=0")
         if phased and self.monitor == "test":
-            raise ValueError(
-                f"monitor='test' with scenario {self.scenario!r}: only a transfer stops early or chooses weights; use "
-                f"monitor='validation'"
-            )
-        if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
-            raise ValueError(
-                f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}: betas below 1, epsilon above 0"
-            )
-        method = self.intervention()
+            why = "only a transfer stops early or chooses weights; use monitor='validation'"
+            raise ValueError(f"monitor='test' with {scenario}: {why}")
         if method.reshapes and method.pretrained and self.weights != "none":
-            raise ValueError(
-                f"case {self.case!r} changes layers, so that {self.weights!r} weights do not fit; use weights='none', or "
-                f"'{self.case} + scratch'"
-            )
+            todo = f"use weights='none', or '{self.case} + scratch'"
+            raise ValueError(f"case {self.case!r} changes layers, so that {self.weights!r} weights do not fit; {todo}")
 
     def intervention(self) -> Intervention:
         """The method that the case names, with this run's settings."""

@@ -1,4 +1,5 @@
-"""``fit``: one run from build to test, the only training loop in the project. Its pieces, in the order in which it calls them:
+"""``fit``: one run from build to test, the only training loop in the project. Its pieces, in the order in which it
+calls them:
 
 begin          build the network, load data and weights, draw the split
 begin_phase    a new optimiser; the method acts (fine-tuning has one phase, a warm start two)
@@ -56,7 +57,8 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Fitted:
-    """The results of a run. ``model`` has the last weights, ``best_model`` those of the lowest loss on what ``run.monitor`` names."""
+    """The results of a run. ``model`` has the last weights, ``best_model`` those of the lowest loss on what
+    ``run.monitor`` names."""
 
     run: Run
     model: nn.Module
@@ -157,21 +159,23 @@ def fit(
 ) -> Fitted:
     """Train one run: build, load pretrained weights; in each phase of ``run.scenario`` intervene and train; test.
 
-    Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test accuracy is
-    measured with the last weights (``accuracy``, as the authors' released code does) and with those of the lowest validation
-    loss (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and number of threads.
-    With ``run.monitor`` "test" the same items are trained on, but the test loss stops and chooses: a control, which flatters.
+    Fine-tuning has one phase; its epochs stop after ``run.patience`` epochs without a lower validation loss. Test
+    accuracy is measured with the last weights (``accuracy``, as the authors' released code does) and with those of the
+    lowest validation loss (``best_accuracy``). On the CPU the result is bit for bit repeatable for a seed, machine and
+    number of threads. With ``run.monitor`` "test" the same items are trained on, but the test loss stops and chooses: a
+    control, which flatters.
 
     Args:
         folder: where packed data sets lie (``folder/<dataset>``) and weights (``folder/weights``).
         device: "cpu", "cuda" or "auto".
         weights: a state dict file to begin from, instead of the one that ``run.weights`` names.
         intervention: what acts on the network, instead of what ``run.case`` names.
-        checkpoint: where states go, and where an interrupted run is taken up: on the CPU to the same result bit for bit, on
-            the same machine with the same number of threads. Its owner removes it.
+        checkpoint: where states go, and where an interrupted run is taken up: on the CPU to the same result bit for
+            bit, on the same machine with the same number of threads. Its owner removes it.
 
     Raises:
-        Diverged: the loss became NaN, infinite or huge. FileNotFoundError, ValueError: data or weights missing or wrong.
+        Diverged: the loss became NaN, infinite or huge. FileNotFoundError, ValueError: data or weights missing or
+        wrong.
     """
     training = begin(run, folder, device, weights, intervention)
     state = checkpoint.load(training.inputs) if checkpoint else None
@@ -270,7 +274,8 @@ def resume(training: Training, state: dict) -> None:
 
 
 def finished(training: Training) -> bool:
-    """Whether the phase is over: all of its epochs are done, or ``run.patience`` epochs brought no lower watched loss."""
+    """Whether the phase is over: all of its epochs are done, or ``run.patience`` epochs brought no lower watched
+    loss."""
     done, run = len(training.history), training.run
     if done + 1 - training.first >= training.phase.epochs:
         return True
@@ -297,7 +302,8 @@ def train_epoch(training: Training) -> None:
 
 
 def train_step(training: Training, index: Tensor) -> Tensor:
-    """One optimiser step on the items ``index`` [batch]; returns the loss, without the method's penalty, on the device."""
+    """One optimiser step on the items ``index`` [batch]; returns the loss, without the method's penalty, on the
+    device."""
     run, method, optimizer = training.run, training.method, training.optimizer
     training.step += 1
     for group in optimizer.param_groups:
@@ -375,11 +381,12 @@ def build(
     weights: str | Path | None = None,
     data: data_sets.Dataset | None = None,
 ) -> tuple[nn.Module, dict[str, Tensor], str | None]:
-    """The network as the run begins it, its state as initialised, and the SHA-256 of its weights file (None from scratch).
+    """The network as the run begins it, its state as initialised, and the SHA-256 of its weights file (None from
+    scratch).
 
-    A seed has one initial network, head included, whatever the case (save one that asks for another head); pretrained weights
-    replace all but the head. The method has reshaped it, but not acted on it. Raises ValueError for a network that is made for
-    another size of image.
+    A seed has one initial network, head included, whatever the case (save one that asks for another head); pretrained
+    weights replace all but the head. The method has reshaped it, but not acted on it. Raises ValueError for a network
+    that is made for another size of image.
     """
     data, arch = data or data_sets.load(Path(folder), run.dataset), networks.architecture(run.architecture)
     if arch.fixed and data.images.shape[1] != arch.image_size:

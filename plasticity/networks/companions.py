@@ -1,9 +1,10 @@
-"""The networks of the companion papers (Hare & Tortoise, Soft Weight Rescaling) and small siblings of them for a laptop.
+"""The networks of the companion papers (Hare & Tortoise, Soft Weight Rescaling) and small siblings of them for a
+laptop.
 
-Images are always [batch, 3, height, width]. Grey data has three equal channels; the networks for it look at the first alone,
-so that their numbers of parameters are the papers'. What the papers leave open is decided here: the 5x5 convolutions have no
-padding (LeNet's), convolutions before a batch norm have a bias in VGG and the CNNs and none in the ResNets (torchvision's),
-and VGG has batch norm after its convolutions alone. Linear layers begin as PyTorch makes them.
+Images are always [batch, 3, height, width]. Grey data has three equal channels; the networks for it look at the first
+alone, so that their numbers of parameters are the papers'. What the papers leave open is decided here: the 5x5
+convolutions have no padding (LeNet's), convolutions before a batch norm have a bias in VGG and the CNNs and none in the
+ResNets (torchvision's), and VGG has batch norm after its convolutions alone. Linear layers begin as PyTorch makes them.
 """
 
 from torch import Tensor, nn
@@ -22,7 +23,8 @@ class FirstChannel(nn.Module):
 
 
 class Chain(nn.Module):
-    """Two chains of plain modules, ``features`` and ``classifier``, whose last module is the head; for images of one size."""
+    """Two chains of plain modules, ``features`` and ``classifier``, whose last module is the head; for images of one
+    size."""
 
     def __init__(self, image_size: int, features: nn.Sequential, classifier: nn.Sequential):
         super().__init__()
@@ -52,7 +54,8 @@ def dense(num_classes: int, widths: tuple[int, ...], norm: bool = False) -> nn.S
 def convolutions(
     channels: int, layers: tuple, kernel: int = 3, padding: int = 0, norm: bool = False
 ) -> list[nn.Module]:
-    """Convolutions with so many outputs, each with (``norm``: a batch norm and) a ReLU behind it; "pool" is a 2x2 max-pool."""
+    """Convolutions with so many outputs, each with (``norm``: a batch norm and) a ReLU behind it; "pool" is a 2x2
+    max-pool."""
     modules = []
     for layer in layers:
         if layer == "pool":
@@ -68,7 +71,8 @@ def convolutions(
 
 
 def mlp(num_classes: int, norm: bool = False, size: int = 28) -> Chain:
-    """size^2-100-100-classes: 89,610 parameters for MNIST, 90,010 with batch norm (H&T A.2). Its layers are all in ``classifier``."""
+    """size^2-100-100-classes: 89,610 parameters for MNIST, 90,010 with batch norm (H&T A.2). Its layers are all in
+    ``classifier``."""
     return Chain(size, nn.Sequential(FirstChannel(), nn.Flatten()), dense(num_classes, (size**2, 100, 100), norm))
 
 
@@ -79,13 +83,15 @@ def cnn(num_classes: int, norm: bool = False) -> Chain:
 
 
 def mini_cnn(num_classes: int, norm: bool = False) -> Chain:
-    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16 with max-pools and 64 hidden units."""
+    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16 with max-pools and 64 hidden
+    units."""
     features = convolutions(1, (16, "pool", 16, "pool"), padding=1, norm=norm)
     return Chain(8, nn.Sequential(FirstChannel(), *features, nn.Flatten()), dense(num_classes, (16 * 2 * 2, 64)))
 
 
 def vgg16(num_classes: int) -> Chain:
-    """VGG-16 with batch norm for 64 pixels, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters for 200 classes."""
+    """VGG-16 with batch norm for 64 pixels, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters for
+    200 classes."""
     return Chain(
         64,
         he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten())),
@@ -119,15 +125,16 @@ def he(module: nn.Module) -> nn.Module:
 
 
 def resnet18(num_classes: int) -> nn.Module:
-    """torchvision's ResNet-18 without the stem (H&T A.2): 11,173,962 parameters for 10 classes. For 32 pixels, takes others."""
+    """torchvision's ResNet-18 without the stem (H&T A.2): 11,173,962 parameters for 10 classes. For 32 pixels, takes
+    others."""
     model = torchvision_resnet18(num_classes=num_classes)
     model.conv1, model.maxpool = he(nn.Conv2d(3, 64, 3, 1, 1, bias=False)), nn.Identity()
     return model
 
 
 class MiniResNet18(nn.Module):
-    """The miniature of ResNet-18 without stem for 16 pixels: a 3x3 convolution, three stages of one BasicBlock, all halving but
-    the first stage (with the full 16 x 16 pixels there it would be half as fast)."""
+    """The miniature of ResNet-18 without stem for 16 pixels: a 3x3 convolution, three stages of one BasicBlock, all
+    halving but the first stage (with the full 16 x 16 pixels there it would be half as fast)."""
 
     def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 48)):
         super().__init__()

@@ -9,7 +9,8 @@ from ..files import atomic, offline
 
 
 def fetch(name: str, path: Path) -> None:
-    """Write timm's pretrained weights of a network to ``path`` (.safetensors), from the hub's cache or downloaded by timm.
+    """Write timm's pretrained weights of a network to ``path`` (.safetensors), from the hub's cache or downloaded by
+    timm.
 
     Raises FileNotFoundError, saying what is wanted and where it may be put.
     """

@@ -1,4 +1,5 @@
-"""Which parameters of a network are embeddings or gains of norm layers, and so which compete under a run's ``tensors``."""
+"""Which parameters of a network are embeddings or gains of norm layers, and so which compete under a run's
+``tensors``."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -18,8 +19,9 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]:
     """What `reinitialize` must exclude or include for a run's ``tensors``; biases of what is excluded stay, too.
 
-    "weights": nothing. "no_head": all but the fresh head. "no_embeddings": all but a vision transformer's class token, position
-    embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no such thing.
+    "weights": nothing. "no_head": all but the fresh head. "no_embeddings": all but a vision transformer's class token,
+    position embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no
+    such thing.
     """
     chosen = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
         tensors

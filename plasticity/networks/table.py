@@ -116,7 +116,8 @@ TIMM = "timm/"  # before any name that timm knows
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name, or "timm/" and a name of timm.list_models(). Raises ValueError with the known names."""
+    """The architecture of that name, or "timm/" and a name of timm.list_models(). Raises ValueError with the known
+    names."""
     if name.startswith(TIMM):
         return timm_architecture(name.removeprefix(TIMM))
     if name not in ARCHITECTURES:
@@ -126,7 +127,8 @@ def architecture(name: str) -> Architecture:
 
 @lru_cache
 def timm_architecture(name: str) -> Architecture:
-    """A network by timm's own name, "resnet18" or with its weights' tag "resnet18.a1_in1k"; nothing is built or downloaded.
+    """A network by timm's own name, "resnet18" or with its weights' tag "resnet18.a1_in1k"; nothing is built or
+    downloaded.
 
     Raises ValueError for a name that timm lacks, with the nearest it has, and for a network with several heads or none.
     """
@@ -168,7 +170,8 @@ def timm_network(name: str, num_classes: int) -> nn.Module:
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
     """A freshly initialised network; the same seed gives the same weights, and no global seed moves.
 
-    The head is an ordinary new ``nn.Linear``, as everybody gets who replaces it (torchvision's own ViT head is all zeros).
+    The head is an ordinary new ``nn.Linear``, as everybody gets who replaces it (torchvision's own ViT head is all
+    zeros).
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves other devices' streams alone

@@ -13,8 +13,8 @@ from .sensitivity import runs as sensitivity
 def grid(
     profile: Profile, architectures: Iterable[str] | None = None, cases: Iterable[str] | None = None
 ) -> tuple[Run, ...]:
-    """All runs of a profile, its studies' included (of some architectures, families or cases of it), each once. ValueError for
-    an architecture or family that the profile does not have."""
+    """All runs of a profile, its studies' included (of some architectures, families or cases of it), each once.
+    ValueError for an architecture or family that the profile does not have."""
     if profile.name in sensitivity.NAMES.values():
         runs = sensitivity.grid(profile)
     elif profile.name in SIZES:

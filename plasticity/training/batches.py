@@ -38,7 +38,8 @@ def sum_of_gradients(
     precision: str = "fp32",
     labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is touched.
+    """The mean loss's gradient summed over the batches of one epoch, by parameter name; no buffer or gradient is
+    touched.
 
     ``labels`` [n] of all items replace the data set's own. Frozen parameters have zeros.
     """

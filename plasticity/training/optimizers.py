@@ -18,7 +18,8 @@ def build_optimizer(run, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def lr_factor(run, step: int, total_steps: int) -> float:
-    """What the learning rate is multiplied by at ``step`` (from 1) of a phase: linear warm-up, then as ``run.schedule`` says."""
+    """What the learning rate is multiplied by at ``step`` (from 1) of a phase: linear warm-up, then as ``run.schedule``
+    says."""
     warmup = min(1.0, step / (run.warmup * total_steps)) if run.warmup else 1.0
     if run.schedule == "cosine":
         return warmup * (0.5 + 0.5 * math.cos(math.pi * (step - 1) / total_steps))
