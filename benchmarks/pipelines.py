@@ -319,9 +319,8 @@ def timm(job: Job, folder: Path, device: str, options, clock: Clock):
         loader.dataset.transform = recipe
         loaders.append(loader)
     model = model.to(device)
-    optimizer = create_optimizer_v2(
-        model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0
-    )  # timm's "sgd" is Nesterov's
+    # timm's "sgd" is Nesterov's
+    optimizer = create_optimizer_v2(model, opt="momentum", lr=LR, momentum=0.0, weight_decay=0.0)
     autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in options)
     for _ in range(job.epochs):
         model.train()
@@ -480,9 +479,8 @@ def main():
     for name, *options in (contender.split("+") for contender in args.contenders or ()):
         if name not in OPTIONS or not OPTIONS[name].issuperset(options):
             parser.error(f"unknown contender {'+'.join((name, *options))}; known, with their options: {OPTIONS}")
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that timeout, too, ends the contenders and empties the folder
+    # so that timeout, too, ends the contenders and empties the folder
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for title in JOBS if args.job == "all" else [args.job]:
         job = replace(
             JOBS[title], **{k: v for k in ("train", "validation", "epochs", "contenders") if (v := getattr(args, k))}

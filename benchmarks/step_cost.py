@@ -22,9 +22,8 @@ from plasticity.run import Run
 from plasticity.running import records
 from plasticity.train import build_optimizer
 
-RUN = Run(
-    "mini_resnet", "photos", optimizer="adamw", scenario="single", weights="none", patience=0
-)  # the architecture is not used
+# the architecture is not used
+RUN = Run("mini_resnet", "photos", optimizer="adamw", scenario="single", weights="none", patience=0)
 METHODS = ("soft_rescaling", "ema", "hare_tortoise", "l2_init", "l2", "redo")
 
 

@@ -27,9 +27,8 @@ class Reinitialize(TrainerCallback):
         self.case, self.options, self.report, self.model = case, options, None, None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
-        if (
-            state.global_step == 0 and model is not self.model
-        ):  # a checkpoint's step is above 0, and it has been reset before
+        # a checkpoint's step is above 0, and it has been reset before
+        if state.global_step == 0 and model is not self.model:
             generator = torch.Generator().manual_seed(args.seed)  # the same draws on every device
             self.report, self.model = reinitialize(model, self.case, generator=generator, **self.options), model
 

@@ -28,12 +28,10 @@ class Start:
     optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
     phase: int = 1  # counted from 1
-    learned: bool = (
-        True  # whether the weights come from pretraining or from an earlier phase, not just from initialisation
-    )
-    initial: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # the state as initialised, before weights were loaded; read only
+    # whether the weights come from pretraining or from an earlier phase, not just from initialisation
+    learned: bool = True
+    # the state as initialised, before weights were loaded; read only
+    initial: dict[str, Tensor] = field(default_factory=dict)
     head: str = ""  # the name of the head's module
     images: Callable[[int], Tensor] | None = None
     precision: str = "fp32"  # of the forward pass: "fp32", "tf32", "bf16"

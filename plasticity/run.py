@@ -51,7 +51,9 @@ class Run:
     lr: float = 1e-3  # learning rate
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after 1/2, and after 3/4
+    schedule: str = (
+        "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after 1/2, and after 3/4
+    )
     warmup: float = 0.0  # share of a phase's steps over which the learning rate rises linearly from zero
     clip: float = 0.0  # largest gradient norm; 0 for no clipping
     batch_size: int = 32
@@ -68,7 +70,9 @@ class Run:
     epsilon: float = 1e-8  # of adamw
     measure: int = 0  # every n epochs, and at each phase's end, plasticity metrics go into the history; 0: never
     monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
-    tensors: str = "weights"  # which compete: "weights" (two or more dimensions), "no_head", "no_embeddings", "with_gains"
+    tensors: str = (
+        "weights"  # which compete: "weights" (two or more dimensions), "no_head", "no_embeddings", "with_gains"
+    )
 
     def __post_init__(self):
         object.__setattr__(self, "case", methods.canonical(self.case))

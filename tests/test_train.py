@@ -114,9 +114,8 @@ def test_last_and_best_weights_are_both_tested(world, tiny_run):
 
 def test_test_items_that_are_monitored_decide_and_the_same_items_are_trained_on(world, tiny_run, monkeypatch):
     run, real, seen = tiny_run(max_epochs=50, patience=2), train.evaluate, []
-    losses = iter(
-        [5.0, 3.0, 4.0, 3.5, 9.0]
-    )  # of the test items, lowest in epoch 2; the last is the measurement at the end
+    # of the test items, lowest in epoch 2; the last is the measurement at the end
+    losses = iter([5.0, 3.0, 4.0, 3.5, 9.0])
 
     def scripted(model, batches, items, *rest):
         seen.append(len(items))

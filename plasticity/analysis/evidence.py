@@ -190,9 +190,8 @@ def bootstrap_by_cell(
     mean = float(np.mean([cell.mean() for cell in cells])) if cells else np.nan
     if len(cells) < 2:
         return Difference(len(pairs), mean, np.nan, np.nan)
-    resampled = np.stack(
-        [generator.choice(cell, (draws, len(cells), len(cell))).mean(2) for cell in cells]
-    )  # should it be drawn
+    # should it be drawn
+    resampled = np.stack([generator.choice(cell, (draws, len(cells), len(cell))).mean(2) for cell in cells])
     chosen = generator.integers(len(cells), size=(1, draws, len(cells)))
     drawn = np.take_along_axis(resampled, chosen, 0)[0].mean(1)
     return Difference(len(pairs), mean, *map(float, np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])))

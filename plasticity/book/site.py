@@ -200,9 +200,8 @@ def page(book: nbformat.NotebookNode, stem: str, changed: bool = False) -> nbfor
 
     ``changed``: the source is not what was executed.
     """
-    book = nbformat.reads(
-        re.sub(r"(?<!\\)\\u001b\[[\d;]*m", "", nbformat.writes(book)), as_version=4
-    )  # no terminal colours
+    # no terminal colours
+    book = nbformat.reads(re.sub(r"(?<!\\)\\u001b\[[\d;]*m", "", nbformat.writes(book)), as_version=4)
     book.metadata.pop("widgets", None)
     book.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
     heading = stem

@@ -130,9 +130,10 @@ def _examined(model: nn.Module, images: Tensor) -> tuple[list[str], int, str]:
             parameter.copy_(torch.randn(parameter.shape, generator=draws))
     ended = {name: place for place, name in enumerate(_outputs(model, images, ()))}
 
+    # a layer that is used without being called, as in attention, ends with the module it is in
     def place(
         name: str,
-    ) -> int:  # a layer that is used without being called, as in attention, ends with the module it is in
+    ) -> int:
         return ended[name] if name in ended else place(name.rpartition(".")[0])
 
     layers = _layers(model)

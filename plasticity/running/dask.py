@@ -30,9 +30,8 @@ except ImportError as error:
 
 PAUSE = 0.5  # seconds between two looks for a scheduler or for workers
 AGAIN = object()
-SLOW = (
-    10  # seconds for a result to come; it may have died with its worker and be computed again, and others are waiting
-)
+# seconds for a result to come; it may have died with its worker and be computed again, and others are waiting
+SLOW = 10
 
 
 class WrongWorker(ValueError):

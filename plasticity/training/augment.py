@@ -53,9 +53,8 @@ def draw_shifts(images: Tensor, generator: torch.Generator) -> tuple[Tensor, int
 def shifted(images: Tensor, corner: Tensor, padding: int) -> Tensor:
     """The crops of the original size that begin at ``corner`` of the images with so many black pixels around."""
     batch, height, width, _ = images.shape
-    windows = (
-        F.pad(images, (0, 0, padding, padding, padding, padding)).unfold(1, height, 1).unfold(2, width, 1)
-    )  # a view of them all
+    # a view of them all
+    windows = F.pad(images, (0, 0, padding, padding, padding, padding)).unfold(1, height, 1).unfold(2, width, 1)
     top, left = corner.to(images.device, non_blocking=True).T
     return windows[torch.arange(batch, device=images.device), top, left].permute(0, 2, 3, 1)
 
@@ -109,9 +108,8 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
     """What ``released`` returns, for given draws. No loop over images and no synchronisation on a GPU."""
     batch, height, width, _ = images.shape
     turn = (draws.order == 3).int().argmax(1)  # how many of the other adjustments come before the hue's
-    turn, index = turn.sort(
-        stable=True
-    )  # images whose hue has the same turn become neighbours, and a slice needs no index list
+    # images whose hue has the same turn become neighbours, and a slice needs no index list
+    turn, index = turn.sort(stable=True)
     table = parameters(draws, height, width)[index].to(images.device, non_blocking=True)
     turn, index = turn.tolist(), index.to(images.device, non_blocking=True)
     chunk = max(1, CHUNK // (height * width)) if images.device.type == "cpu" else batch
@@ -136,9 +134,8 @@ def parameters(draws: Draws, height: int, width: int) -> Tensor:
     blends = torch.stack([factor, (1 - factor) * (kinds == 2), (1 - factor) * (kinds == 1)], 2).flatten(1)
     cos, sin = torch.deg2rad(-draws.angle).cos(), torch.deg2rad(-draws.angle).sin()
     matrix = torch.stack([cos, sin, -sin, cos], 1).view(-1, 2, 2).float() / torch.tensor([[width / 2], [height / 2]])
-    matrix *= (
-        1 - 2 * torch.stack([draws.horizontal, draws.vertical], 1)[:, :, None].float()
-    )  # mirrored: read from the other side
+    # mirrored: read from the other side
+    matrix *= 1 - 2 * torch.stack([draws.horizontal, draws.vertical], 1)[:, :, None].float()
     return torch.cat([blends, 6 * draws.factors[:, 3:], matrix.flatten(1), draws.box], 1).float()
 
 
@@ -173,9 +170,8 @@ def shift_hue(x: Tensor, shift: Tensor) -> None:
     chroma = high.sub_(low).clamp_min_(1e-30)  # a grey has no hue, but may not become NaN
     hue.div_(chroma).copysign_(blue - red).add_(shift)  # -5..5: green at 0, blue at 2, red at -2
     torch.sub(hue[:, None], torch.arange(-2, 4, 2, device=x.device).view(3, 1, 1), out=x)
-    x.abs_().sub_(3).abs_().clamp_(
-        1, 2
-    )  # 3 - d the short way round; beyond 6 it is no distance, but clamped to 2 as it must be
+    # 3 - d the short way round; beyond 6 it is no distance, but clamped to 2 as it must be
+    x.abs_().sub_(3).abs_().clamp_(1, 2)
     x.mul_(chroma[:, None]).add_(low.sub_(chroma)[:, None])
 
 

@@ -134,9 +134,8 @@ def _reduce(units: list, module: nn.Module, inputs: tuple, output: Tensor) -> No
     """Mean |activation| [c] and times non-zero [c] of a layer's units, and how many times there were: at once, before
     the next
     module may overwrite the output in place."""
-    values = (
-        output.flatten(2) if output.dim() > 3 else output.reshape(len(output), -1, output.shape[-1]).mT
-    )  # [n, c, positions]
+    # [n, c, positions]
+    values = output.flatten(2) if output.dim() > 3 else output.reshape(len(output), -1, output.shape[-1]).mT
     active = (values != 0).float().sum(2).double().sum(0)  # exact, and faster than counting
     units.append((values.abs().mean((0, 2), dtype=torch.float).double(), active, values.shape[0] * values.shape[2]))
 
@@ -159,9 +158,8 @@ def _ranks(features: Tensor) -> dict[str, Tensor]:
     """The three ranks of features [n, d], in float64; none if these are not finite, or all zero."""
     if not features.isfinite().all() or not features.any():
         return {}
-    values = torch.linalg.svdvals(
-        features.cpu().double()
-    )  # largest first; on the CPU: fast enough, and the same everywhere
+    # largest first; on the CPU: fast enough, and the same everywhere
+    values = torch.linalg.svdvals(features.cpu().double())
     shares = values / values.sum()
     return {
         "srank": 1 + (shares.cumsum(0) < 1 - DELTA).sum(),

@@ -98,9 +98,8 @@ def test_brain_tumor_labels_mean_the_same_however_the_folder_is_called(tmp_path,
     folders = [source.split("/")[0] for source in dataset.sources]
     assert folders == [f for f in ("glioma", "meningioma", "pituitary", none) for _ in range(6)]
     assert dataset.labels.tolist() == [i for i in range(4) for _ in range(6)] and manifest["complete"]
-    brightness = (
-        dataset.images.float().mean((1, 2, 3)).reshape(4, 6)
-    )  # the layout's classes differ in it, whatever the mode
+    # the layout's classes differ in it, whatever the mode
+    brightness = dataset.images.float().mean((1, 2, 3)).reshape(4, 6)
     assert (brightness.diff(dim=0) > 0).all()
 
 

@@ -142,9 +142,8 @@ def test_a_disk_that_fills_while_packing_leaves_what_was_there(small_disk, tmp_p
     filler = fill(small_disk, leave=500_000)
     with pytest.raises(OSError, match="packing 'elpv' needs .* bytes"):
         pack(small_disk, "elpv", arrays)
-    monkeypatch.setattr(
-        "plasticity.datasets.prepare.require_space", lambda *_: None
-    )  # room that another process takes after we looked
+    # room that another process takes after we looked
+    monkeypatch.setattr("plasticity.datasets.prepare.require_space", lambda *_: None)
     with pytest.raises(OSError, match="No space left|requested and .* written"):
         pack(small_disk, "elpv", arrays)
     assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "photos"]

@@ -326,9 +326,8 @@ def test_lite0_with_its_packages_weights_knows_a_cat_and_an_espresso():
     load_backbone(model, state, network.head)
     head = model.get_submodule(network.head)
     assert not torch.equal(head.weight, state["_fc.weight"])  # the head stays new ...
-    head.load_state_dict(
-        {"weight": state["_fc.weight"], "bias": state["_fc.bias"]}
-    )  # ... until this test gives it back
+    # ... until this test gives it back
+    head.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
     found = {}
     for name in ("chelsea", "coffee"):
         picture = Image.open(offline.installed(offline.PHOTOS[name])).convert("RGB")

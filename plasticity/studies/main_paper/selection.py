@@ -20,9 +20,8 @@ COMPETING = (
     len(TO_MEAN),
 )  # all cases of the paper, and those of M and MN alone: NS and N may be too bad ever to be best
 REPEATS = RUNS, 5  # as section 3.4 states; and what the printed means of epochs allow in most rows (notebook 40)
-Procedure = namedtuple(
-    "Procedure", "gain p"
-)  # arrays, a value a draw: the best minus base, and p of whichever is ahead
+# arrays, a value a draw: the best minus base, and p of whichever is ahead
+Procedure = namedtuple("Procedure", "gain p")
 Chance = namedtuple(
     "Chance", "architecture dataset case cases n stated gain spread share_stated share_below share_gain median_gain"
 )

@@ -263,9 +263,7 @@ def test_the_suites_own_networks_keep_their_names_and_lite0_its_package():
 
 
 def test_a_packed_folder_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack these images again"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack these images again"):
         prepare(tmp_path, "folder_gone-0123abcd")
 
 

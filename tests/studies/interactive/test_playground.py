@@ -121,9 +121,8 @@ def test_it_shows_the_very_weights_that_training_would_begin_with(place, choices
 
 def test_every_reset_is_counted_and_nothing_else_moves(place):
     seen = playground.look(choose(case="25N"), place, images=10)
-    assert (
-        sum(row["reset"] for row in seen.rows) >= (seen.before.weights != seen.after.weights).sum()
-    )  # biases of zero stay zero
+    # biases of zero stay zero
+    assert sum(row["reset"] for row in seen.rows) >= (seen.before.weights != seen.after.weights).sum()
     weights = [row for row in seen.rows if row["kind"] == "weight"]
     assert all(row["reset"] == row["size"] // 4 for row in weights) and seen.images == len(seen.after.logits) == 10
     layers = playground.by_scope(choose(case="25M"), place)
@@ -257,9 +256,8 @@ def test_the_summary_by_hand():
     assert "base 50.00%, 25M 52.00%, a difference of +2.00 points. One seed tells nothing" in one
     assert "100 test images alone give one a standard error of 5.0 points" in one
     three = playground.summary(told([(0.5, 0.51), (0.5, 0.53), (0.5, 0.52)]))
-    assert (
-        "+2.00 points (n = 3 pairs)" in three and "-0.48 to +4.48, has zero inside: no difference is shown" in three
-    )  # t = 4.303
+    # t = 4.303
+    assert "+2.00 points (n = 3 pairs)" in three and "-0.48 to +4.48, has zero inside: no difference is shown" in three
     assert "has zero outside: a hint" in playground.summary(told([(0.5, 0.71), (0.5, 0.73), (0.5, 0.72)]))
     assert playground.summary(told([(0.5, 0.5)])[:1]).startswith("Test accuracy of base: 50.00%.")
 

@@ -172,9 +172,8 @@ def test_a_profile_that_was_changed_half_way_is_refused_still(tmp_path):
     quick = grid(get_profile("quick"))
     touch([LEVELS["learning rate", "a third"](quick[0])], tmp_path / "altered")
     with pytest.raises(records.RecordError, match="lr was 0.00333, is 0.01"):
-        records.refuse_other_protocols(
-            quick, tmp_path / "altered"
-        )  # it is the runs around these that make the difference
+        # it is the runs around these that make the difference
+        records.refuse_other_protocols(quick, tmp_path / "altered")
     changed = [config.replace(run, lr=0.017) for run in quick]
     touch(changed[:1], tmp_path / "runs")
     with pytest.raises(records.RecordError, match="records of another protocol.*lr was 0.017"):
