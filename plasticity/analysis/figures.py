@@ -106,10 +106,10 @@ def present(values, order) -> list[str]:
     return [v for v in order if v in values] + sorted(values.difference(order)) or [""]
 
 
-def count_text(counts) -> str:
-    """ "n = 3", or "n = 3 to 5" where counts differ."""
+def span(counts) -> str:
+    """ "3", or "3 to 5" where counts differ."""
     low, high = (counts.min(), counts.max()) if len(counts) else (0, 0)
-    return f"n = {low}" + (f" to {high}" if high > low else "")
+    return f"{low}" + (f" to {high}" if high > low else "")
 
 
 def evenly(items, count: int):
@@ -175,7 +175,7 @@ def _estimates(ax, part, looks, bar):
     ax.set(yticks=part.place, yticklabels=part.label, ylim=(part.lines.sum() or 1, 0), xlabel="".join(part.unit[:1]))
     ax.margins(x=0.08)
     if len(known):
-        ax.locator_params(axis="x", nbins=6)
+        ax.locator_params(axis="x", nbins=4 if part.said.any() else 6)  # narrower beside text
     else:
         ax.set_xticks([])
 
@@ -293,7 +293,7 @@ def transfer(frame: pd.DataFrame) -> Figure:
             if len(base) and len(scratch):
                 at = {"xy": (i, max(base.max(), scratch.max())), "xytext": (0, 5), "textcoords": "offset points"}
                 ax.annotate(f"{base.mean() - scratch.mean():+.1f}", ha="center", **at)
-        ax.set_title(f"{TITLES.get(dataset, dataset)}\n{count_text(rows.groupby(['architecture', 'case']).size())}")
+        ax.set_title(f"{TITLES.get(dataset, dataset)}\nn = {span(rows.groupby(['architecture', 'case']).size())}")
         ax.set_xticks(range(len(names)), [network_title(name).replace(" ", "\n") for name in names])
         ax.margins(y=0.12)
     caption = "Dot: one run; bar: mean; number: mean of base minus mean of scratch, in percentage points."
@@ -343,8 +343,8 @@ def _panels(frame, value, **sharing):
     panels = []
     for ax, (name, dataset) in zip(axes.flat, [(n, d) for n in names for d in datasets], strict=True):
         rows = frame[(frame.architecture == name) & (frame.dataset == dataset)]
-        count = count_text(rows.dropna(subset=value).groupby("case").seed.nunique())
-        ax.set_title(f"{network_title(name)}, {count}\n{TITLES.get(dataset, dataset)}")
+        count = span(rows.dropna(subset=value).groupby("case").seed.nunique())
+        ax.set_title(f"{network_title(name)}, n = {count}\n{TITLES.get(dataset, dataset)}")
         panels.append((ax, rows))
     return figure, axes, panels
 

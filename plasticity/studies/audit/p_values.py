@@ -105,7 +105,7 @@ def u_and_ties(ones: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def possible(p: Decimal, ones: np.ndarray, others: np.ndarray) -> dict:
-    """Over all pairs of rows (`audit.recovered`): the ends of all exact and normal p, and if one is the printed."""
+    """Over all pairs of rows (`rows.recovered`): the ends of all exact and normal p, and if one is the printed."""
     n1, n2 = ones.shape[1], others.shape[1]
     parts = np.array_split(ones, -(-len(ones) * len(others) // 20_000))
     found = [np.stack(u_and_ties(part, others), -1).reshape(-1, 2) for part in parts]
@@ -190,7 +190,7 @@ def judged(value: PValue, settled: audit.Settled, rng: np.random.Generator) -> d
 
 
 def table(settled: dict[str, audit.Settled], rng: np.random.Generator) -> pd.DataFrame:
-    """Every Mann-Whitney p of Coetzer et al. 2026 beside what the rows allow; ``settled``: see `audit.settle`."""
+    """Every Mann-Whitney p of Coetzer et al. 2026 beside what the rows allow; ``settled``: see `rows.settle`."""
     return pd.DataFrame([judged(value, settled[value.dataset], rng) for value in P_VALUES])
 
 

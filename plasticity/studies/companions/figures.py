@@ -1,5 +1,4 @@
-"""The companion studies as pictures: pure functions of a frame of `comparisons.table` (or of histories), each a
-``Figure``.
+"""The companion studies as pictures: pure functions of a `frames.run_table` (or of learning curves), each a ``Figure``.
 
 At most 16 cm wide. Networks are panels; a subset, a method, has one colour and mark in all of them.
 """
@@ -11,20 +10,7 @@ import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from ...analysis.figures import (
-    BLACK,
-    BLUE,
-    GREY,
-    MARKS,
-    RED,
-    SERIES,
-    count_text,
-    finish,
-    forest,
-    spread,
-    style,
-    subplots,
-)
+from ...analysis.figures import BLACK, BLUE, GREY, MARKS, RED, SERIES, finish, forest, span, spread, style, subplots
 from ...analysis.frames import METRICS, only, plain
 from .tables import NOTHING
 
@@ -129,7 +115,7 @@ def ablation(frame: pd.DataFrame, lower: pd.DataFrame, upper: pd.DataFrame) -> F
             _level(ax.axhline, 100 * only(lower, network=name).accuracy, "EMA alone", GREY)
             _level(ax.axhline, 100 * only(upper, network=name).accuracy, "no warm start")
             fixed = "".join(f"{other} {value:g}, " for value in part[other].unique())
-            ax.set_title(f"{_narrow(name, 36)}\n{fixed}{count_text(part.groupby(column).size())}")
+            ax.set_title(f"{_narrow(name, 36)}\n{fixed}n = {span(part.groupby(column).size())}")
     finish(figure, axes, "", "test accuracy (%)", "Dot: one run; line: mean.")
     axes[-1, 0].set_xlabel("momentum")
     axes[-1, 1].set_xlabel("epochs between resets")
@@ -147,7 +133,7 @@ def _varied(ax, part, column):
 
 @style()
 def correlation_map(table: pd.DataFrame) -> Figure:
-    """Figure 8 of Lee et al. 2024 as numbers: the table of `comparisons.correlations`, metrics by networks."""
+    """Figure 8 of Lee et al. 2024 as numbers: the table of `paired.correlations`, metrics by networks."""
     names = list(table.network.unique()) or [""]
     cells = [
         f"{row.r:+.2f}\n[{row.low:+.2f}, {row.high:+.2f}]" if row.r == row.r else "-" for row in table.itertuples()
@@ -158,7 +144,7 @@ def correlation_map(table: pd.DataFrame) -> Figure:
     figure, axes = subplots(1, 1, height=1.5 + 0.75 * len(METRICS), width=3 * len(names) + 3)
     ax, look = axes[0, 0], {"cmap": SIGNED, "vmin": -1, "vmax": 1, "cbar": False, "annot_kws": {"size": 7}}
     sns.heatmap(r.fillna(0), annot=texts.astype(object).fillna("-"), fmt="", ax=ax, **look)
-    counts = [f"{_narrow(name, 16)}\n{count_text(only(table, network=name).n)}" for name in names]
+    counts = [f"{_narrow(name, 16)}\nn = {span(only(table, network=name).n)}" for name in names]
     ax.set_xticks([i + 0.5 for i in range(len(names))], counts)
     ax.set_yticks([i + 0.5 for i in range(len(METRICS))], [name.replace("_", " ") for name in METRICS])
     caption = "Pearson's r with the final test accuracy, and its 95% interval (Fisher's z); metrics at the end of the"
@@ -168,7 +154,7 @@ def correlation_map(table: pd.DataFrame) -> Figure:
 
 
 def ranked(ranking: pd.DataFrame, title: str, label: str = "accuracy minus base (points)") -> Figure:
-    """Methods ranked by their difference from base, with intervals: the table of `comparisons.ranking`."""
+    """Methods ranked by their difference from base, with intervals: the table of `paired.ranking`."""
     caption = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected."
     return forest(ranking.assign(label=ranking.case, unit=label), title, caption)
 
@@ -185,8 +171,8 @@ def _networks(frame, value, by, height, **sharing):
     figure, axes = subplots(-(-len(names) // columns), columns, height, 15 / columns, **sharing)
     panels = [(ax, name, only(frame, network=name)) for ax, name in zip(axes.flat, names, strict=False)]
     for ax, name, rows in panels:
-        count = count_text(rows.dropna(subset=value).groupby(by).size())
-        ax.set_title(f"{_narrow(name, 36 if columns < 3 else 24)}\n{count}")
+        count = span(rows.dropna(subset=value).groupby(by).size())
+        ax.set_title(f"{_narrow(name, 36 if columns < 3 else 24)}\nn = {count}")
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     return figure, axes, panels

@@ -4,19 +4,7 @@ width can show."""
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...analysis.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    RED,
-    WIDTH,
-    count_text,
-    finish,
-    forest,
-    network_title,
-    style,
-    subplots,
-)
+from ...analysis.figures import BLUE, GREEN, GREY, RED, finish, forest, network_title, span, style, subplots
 from ...data import TITLES
 
 TESTS = {"mann_whitney": ("Mann-Whitney U test", RED, "-"), "paired_t": ("t test of the pairs", BLUE, "--")}
@@ -38,8 +26,8 @@ def by_chance(table: pd.DataFrame) -> Figure:
             "high": table.high_by_chance,
         }
     )
-    cases = count_text(table.cases).removeprefix("n = ")
-    title = f"best of {cases} cases, {count_text(table.n)} seeds" if len(table) else "no runs"
+    counts = span(table.cases), span(table.n)
+    title = "best of {} cases, n = {} seeds".format(*counts) if len(table) else "no runs"
     caption = "Bar: the largest mean gain when labels are exchanged within each seed;"
     caption += " p: how often it is at least the observed one."
     bar = {"color": "#BBBBBB", "linewidth": 6, "label": "by chance, median to 95%"}
@@ -48,9 +36,9 @@ def by_chance(table: pd.DataFrame) -> Figure:
 
 @style()
 def powers(table: pd.DataFrame) -> Figure:
-    """The chance to find a true gain (`evidence.power_table`): a panel for each n, a line for each cell."""
+    """The chance to find a true gain (`power.power_table`): a panel for each n, a line for each cell."""
     ns = sorted(table.n.unique()) or [0]
-    figure, axes = subplots(1, len(ns), 6, (WIDTH - 1) / len(ns), sharey=True, sharex=True)
+    figure, axes = subplots(1, len(ns), 6, 11 / len(ns), sharey=True, sharex=True)
     for ax, n in zip(axes.flat, ns, strict=True):
         here, cell = table[table.n == n].dropna(subset="power"), ["architecture", "dataset"]
         for test, (title, colour, line) in TESTS.items():

@@ -1,5 +1,4 @@
-"""A sensitivity study as pictures: pure functions of the tables of `sensitivity_tables`, each a ``Figure`` for a
-phone's width."""
+"""A sensitivity study as pictures: pure functions of its `tables`, each a ``Figure`` for a phone's width."""
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,7 @@ CHANGED, SAME = "changed (Holm's p < 0.05)", "no change shown"
 
 
 def effects(table: pd.DataFrame, title: str = "") -> Figure:
-    """10M minus base at each level of each factor; shaded: by the profile's own setting. Columns: see
-    `sensitivity_tables.effects`.
+    """10M minus base at each level of each factor; shaded: by the profile's own setting; of `tables.effects`.
 
     Changed: the effect differs from that of the same pairs by default.
     """
@@ -27,12 +25,12 @@ def effects(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def parts(table: pd.DataFrame, title: str = "") -> Figure:
-    """What 10M consists of, as by `sensitivity_tables.gain_parts`; thin: one standard deviation of the pairs."""
+    """What 10M consists of, as by `tables.gain_parts`; thin: one standard deviation of the pairs."""
     rows = table.assign(label=table.compared, unit="difference (points)")
     return forest(rows, title, f"{PAIRS} Thin: the pairs' mean and standard deviation.")
 
 
 def flattery(table: pd.DataFrame, title: str = "") -> Figure:
-    """What stopping and choosing by the test items gives, in points: of `sensitivity_tables.flatter`."""
+    """What stopping and choosing by the test items gives, in points: of `tables.flatter`."""
     rows = table[~table.compared.str.startswith("epochs")].drop(columns="spread")
     return forest(rows.assign(label=rows.compared, unit="by test items minus by validation (points)"), title, PAIRS)
