@@ -1,4 +1,4 @@
-"""One JSON a run, written atomically, never rewritten: the only truth about what has been done.
+"""One JSON file per run, written atomically, never rewritten: the only truth about what has been done.
 
 A record is a JSON object with a line for each field. The first line holds the SHA-256 of all lines after it, the second
 (the head) what `status` wants to know, so that ten thousand records can be checked and counted without parsing them.
@@ -30,7 +30,7 @@ ASIDE = "set-aside"
 
 
 class RecordError(ValueError):
-    """Records that can't be used as they are: from a newer version, or of another protocol. Nothing was changed."""
+    """Records that can't be used as they are: from a newer version, or begun from other inputs. Nothing was changed."""
 
 
 class Damaged(RecordError):
@@ -44,16 +44,8 @@ def path_of(run: Run, folder: str | Path) -> Path:
 
 def from_fitted(fitted: Fitted) -> dict:
     """The record of a finished run."""
-    return {
-        "status": "done",
-        "metrics": fitted.metrics,
-        "history": fitted.history,
-        "resets": fitted.resets,
-        "histogram": fitted.histogram,
-        "seconds": fitted.seconds,
-        "inputs": fitted.inputs,
-        "resumed": fitted.resumed,
-    }
+    names = ("metrics", "history", "resets", "histogram", "seconds", "inputs", "resumed")
+    return {"status": "done"} | {name: getattr(fitted, name) for name in names}
 
 
 def failure(message: str, seconds: float, traceback: str = "") -> dict:
@@ -93,9 +85,8 @@ def _write(path: Path, text: str) -> Path:
     except FileExistsError:
         raise
     except OSError as error:
-        raise OSError(
-            error.errno, f"{error.strerror}, while writing a record; all earlier ones are whole", str(path)
-        ) from None
+        why = f"{error.strerror}, while writing a record; all earlier ones are whole"
+        raise OSError(error.errno, why, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -111,33 +102,28 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def load(path: str | Path) -> dict:
-    """A record as written. Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a
-    newer version."""
-    with open(path, "rb") as file:
-        return parse(file.read(), path)
-
-
 def parse(content: bytes, path: str | Path) -> dict:
-    """The record that ``path`` holds as ``content``; raises as `load` does."""
+    """The record that ``path`` holds as ``content``.
+
+    Raises `Damaged` if it is torn or no record of this project, RecordError if it is from a newer version.
+    """
     if not is_whole(content):
         raise Damaged(f"{path} is no whole record: torn, edited, or another file (its checksum does not match)")
     record = json.loads(content)
     if (schema := record["head"]["schema"]) != SCHEMA:
-        raise RecordError(
-            f"{path} has record schema {schema}, this version reads {SCHEMA}; use the version that wrote it"
-        )
+        todo = f"this version reads {SCHEMA}; use the version that wrote it"
+        raise RecordError(f"{path} has record schema {schema}, {todo}")
     return record
 
 
 def load_run(run: Run, folder: str | Path) -> dict | None:
-    """The record of a run, or None. Raises `Damaged` if the file found is torn, foreign or of another configuration."""
+    """The record of a run, or None. Raises as `parse` does, and `Damaged` for a record of another configuration."""
     path = path_of(run, folder)
     try:
-        record = load(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return _of(run, record, path)
+    return _of(run, parse(content, path), path)
 
 
 def _of(run: Run, record: dict, path: Path) -> dict:
@@ -215,16 +201,16 @@ def load_runs(runs, folder: str | Path) -> list[dict]:
     weights."""
     with _no_collection():
         records = [record for run in runs if (record := load_run(run, folder)) is not None]
-    seen: dict[tuple, tuple] = {}
+    seen: dict[tuple, str] = {}
     for record in records:
         config = record["config"]
+        where = {"data": (config["dataset"],), "weights": (config["architecture"], config["weights"])}
         for what, sha256 in record.get("inputs", {}).items():
-            key = (what, config["dataset"]) if what == "data" else (what, config["architecture"], config["weights"])
-            first = seen.setdefault(key, (sha256, config)) if sha256 else (sha256, config)
-            if first[0] != sha256:
+            first = seen.setdefault((what, *where[what]), sha256) if sha256 else sha256
+            if first != sha256:
+                hashes = f"{where[what]} ({first[:8]}, {sha256[:8]})"
                 raise RecordError(
-                    f"records in {folder} began from different {what} for {key[1:]} ({first[0][:8]}, {sha256[:8]}): "
-                    f"move the older ones away"
+                    f"records in {folder} began from different {what} for {hashes}: move the older ones away"
                 )
     return records
 

@@ -39,18 +39,11 @@ class Averaged(interventions.Intervention):
         self.average.load_state_dict(state)
 
 
+VIT = {"architecture": "mini_vit", "optimizer": "adamw", "momentum": 0.0, "lr": 1e-3}
 RUNS = {
     "momentum": {"case": "10MN"},
     "no momentum": {"momentum": 0.0, "case": "25N"},
-    "AdamW, cosine, warm-up, clipping": {
-        "optimizer": "adamw",
-        "momentum": 0.0,
-        "schedule": "cosine",
-        "warmup": 0.3,
-        "clip": 1.0,
-        "architecture": "mini_vit",
-        "lr": 1e-3,
-    },
+    "AdamW, cosine, warm-up, clipping": VIT | {"schedule": "cosine", "warmup": 0.3, "clip": 1.0},
     "released augmentation": {"augment": "released", "architecture": "mini_simplenet"},
     "channels first": {"channels_last": False},
     "bf16": {"precision": "bf16"},

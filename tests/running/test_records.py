@@ -88,7 +88,8 @@ def test_failed_records_are_tried_again_on_demand_and_kept(fitted, tmp_path):
     assert records.clear_the_way([fitted.run], runs) == [] and path.exists()
     (line,) = records.clear_the_way([fitted.run], runs, failed=True)
     assert "it failed" in line and not path.exists()
-    assert records.load(tmp_path / records.ASIDE / path.relative_to(runs))["traceback"] == "Traceback: ..."
+    kept = tmp_path / records.ASIDE / path.relative_to(runs)
+    assert records.parse(kept.read_bytes(), kept)["traceback"] == "Traceback: ..."
 
 
 def test_a_record_made_elsewhere_is_adopted_as_it_is(fitted, tiny_run, tmp_path):
@@ -107,7 +108,7 @@ def test_a_full_disk_leaves_no_half_record(fitted, small_disk):
     filler = fill(small_disk)
     with pytest.raises(OSError, match="No space left on device, while writing a record; all earlier ones are whole"):
         records.save(replace(fitted.run, seed=1), records.from_fitted(fitted), small_disk / "runs")
-    assert list(kept.parent.iterdir()) == [kept] and records.load(kept)
+    assert list(kept.parent.iterdir()) == [kept] and records.parse(kept.read_bytes(), kept)
     filler.unlink()
     records.save(replace(fitted.run, seed=1), records.from_fitted(fitted), small_disk / "runs")
 
