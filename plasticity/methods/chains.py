@@ -15,12 +15,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..networks.parts import NORMS
+from ..training import measures
 
 LAYERS = (nn.Conv2d, nn.Linear)
-ACTIVATIONS = (  # each works on every entry alone and has no parameter
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.SELU, nn.CELU),
-    *(nn.Mish, nn.Hardswish, nn.Hardtanh, nn.Tanh, nn.Sigmoid, nn.Softplus),
-)
+# Each works on every entry alone and has no parameter.
+ACTIVATIONS = tuple(kind for kind in measures.ACTIVATIONS if kind not in (nn.PReLU, nn.RReLU))
 
 
 def hidden(layer, activations: tuple = ACTIVATIONS):

@@ -7,6 +7,8 @@ convolutions have no padding (LeNet's), convolutions before a batch norm have a 
 ResNets (torchvision's), and VGG has batch norm after its convolutions alone. Linear layers begin as PyTorch makes them.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 from torchvision.models import resnet18 as torchvision_resnet18
@@ -32,14 +34,10 @@ class Chain(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [batch, num_classes] for images [batch, 3, image_size, image_size]; ValueError for another size."""
-        if images.shape[1:] != (
-            3,
-            self.image_size,
-            self.image_size,
-        ):  # pooling would round some other sizes to fitting ones
-            raise ValueError(
-                f"takes images of 3 x {self.image_size} x {self.image_size}, not {' x '.join(map(str, images.shape[1:]))}"
-            )
+        takes = [3, self.image_size, self.image_size]
+        if list(images.shape[1:]) != takes:  # pooling would round some other sizes to fitting ones
+            wanted, given = (" x ".join(map(str, shape)) for shape in (takes, images.shape[1:]))
+            raise ValueError(f"takes images of {wanted}, not {given}")
         return self.classifier(self.features(images))
 
 
@@ -51,28 +49,22 @@ def dense(num_classes: int, widths: tuple[int, ...], norm: bool = False) -> nn.S
     return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
 
 
-def convolutions(
-    channels: int, layers: tuple, kernel: int = 3, padding: int = 0, norm: bool = False
-) -> list[nn.Module]:
-    """Convolutions with so many outputs, each with (``norm``: a batch norm and) a ReLU behind it; "pool" is a 2x2
+def convolutions(channels: int, layers: tuple, kernel: int = 3, padding: int = 0, norm: bool = False) -> list:
+    """Convolutions with these outputs, each with (``norm``: a batch norm and) a ReLU behind it; "pool": a 2x2
     max-pool."""
     modules = []
     for layer in layers:
         if layer == "pool":
             modules.append(nn.MaxPool2d(2))
-            continue
-        modules += [
-            nn.Conv2d(channels, layer, kernel, padding=padding),
-            *([nn.BatchNorm2d(layer)] if norm else []),
-            nn.ReLU(),
-        ]
-        channels = layer
+        else:
+            norms = [nn.BatchNorm2d(layer)] if norm else []
+            modules += [nn.Conv2d(channels, layer, kernel, padding=padding), *norms, nn.ReLU()]
+            channels = layer
     return modules
 
 
 def mlp(num_classes: int, norm: bool = False, size: int = 28) -> Chain:
-    """size^2-100-100-classes: 89,610 parameters for MNIST, 90,010 with batch norm (H&T A.2). Its layers are all in
-    ``classifier``."""
+    """size^2-100-100-classes: 89,610 parameters for MNIST, 90,010 with batch norm (H&T A.2). All in ``classifier``."""
     return Chain(size, nn.Sequential(FirstChannel(), nn.Flatten()), dense(num_classes, (size**2, 100, 100), norm))
 
 
@@ -83,29 +75,24 @@ def cnn(num_classes: int, norm: bool = False) -> Chain:
 
 
 def mini_cnn(num_classes: int, norm: bool = False) -> Chain:
-    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16 with max-pools and 64 hidden
+    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16 with max-pools, 64 hidden
     units."""
     features = convolutions(1, (16, "pool", 16, "pool"), padding=1, norm=norm)
     return Chain(8, nn.Sequential(FirstChannel(), *features, nn.Flatten()), dense(num_classes, (16 * 2 * 2, 64)))
 
 
-def vgg16(num_classes: int) -> Chain:
-    """VGG-16 with batch norm for 64 pixels, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters for
-    200 classes."""
-    return Chain(
-        64,
-        he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten())),
-        dense(num_classes, (512 * 2 * 2, 1024, 1024)),
-    )
+mlp_bn, cnn_bn, mini_cnn_bn = (partial(network, norm=True) for network in (mlp, cnn, mini_cnn))
+mini_mlp, mini_mlp_bn = (partial(network, size=8) for network in (mlp, mlp_bn))
 
 
-def vgg16_32(num_classes: int) -> Chain:
-    """`vgg16` for 32 pixels, as H&T's figure 7 needs it: its last pooling leaves one pixel instead of four."""
-    return Chain(
-        32,
-        he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten())),
-        dense(num_classes, (512, 1024, 1024)),
-    )
+def vgg16(num_classes: int, size: int = 64) -> Chain:
+    """VGG-16 with batch norm, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters for 200
+    classes."""
+    features = he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten()))
+    return Chain(size, features, dense(num_classes, (512 * (size // 32) ** 2, 1024, 1024)))
+
+
+vgg16_32 = partial(vgg16, size=32)  # as H&T's figure 7 needs it: the last pooling leaves one pixel instead of four
 
 
 def mini_vgg(num_classes: int) -> Chain:
@@ -125,8 +112,7 @@ def he(module: nn.Module) -> nn.Module:
 
 
 def resnet18(num_classes: int) -> nn.Module:
-    """torchvision's ResNet-18 without the stem (H&T A.2): 11,173,962 parameters for 10 classes. For 32 pixels, takes
-    others."""
+    """torchvision's ResNet-18 without the stem (H&T A.2): 11,173,962 parameters for 10 classes. Made for 32 pixels."""
     model = torchvision_resnet18(num_classes=num_classes)
     model.conv1, model.maxpool = he(nn.Conv2d(3, 64, 3, 1, 1, bias=False)), nn.Identity()
     return model
@@ -134,16 +120,14 @@ def resnet18(num_classes: int) -> nn.Module:
 
 class MiniResNet18(nn.Module):
     """The miniature of ResNet-18 without stem for 16 pixels: a 3x3 convolution, three stages of one BasicBlock, all
-    halving but the first stage (with the full 16 x 16 pixels there it would be half as fast)."""
+    halving
+    but the first stage (with the full 16 x 16 pixels there it would be half as fast)."""
 
     def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 48)):
         super().__init__()
-        self.conv1, self.bn1, self.relu = (
-            nn.Conv2d(3, widths[0], 3, 2, 1, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
-        )
         blocks, channels = [], widths[0]
+        self.conv1, self.bn1 = nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
         for width in widths:
             stride, shortcut = 1, None
             if width != channels:
@@ -159,29 +143,16 @@ class MiniResNet18(nn.Module):
         return self.fc(self.layers(self.relu(self.bn1(self.conv1(images)))).mean((2, 3)))
 
 
+def _vit(num_classes: int, size: int, layers: int, width: int, mlp: int) -> VisionTransformer:
+    shape = {"image_size": size, "patch_size": 4, "num_layers": layers, "hidden_dim": width, "mlp_dim": mlp * width}
+    return VisionTransformer(num_heads=3, dropout=0.1, num_classes=num_classes, **shape)
+
+
 def vit_tiny(num_classes: int) -> VisionTransformer:
     """DeiT-Ti for 32 pixels: patch 4, 12 layers, 3 heads, width 192, MLP x 4, dropout .1 (H&T A.2)."""
-    return VisionTransformer(
-        image_size=32,
-        patch_size=4,
-        num_layers=12,
-        num_heads=3,
-        hidden_dim=192,
-        mlp_dim=768,
-        dropout=0.1,
-        num_classes=num_classes,
-    )
+    return _vit(num_classes, 32, 12, 192, 4)
 
 
 def mini_vit_tiny(num_classes: int) -> VisionTransformer:
     """The miniature of ViT-Tiny for 16 pixels: patch 4, 2 layers, 3 heads, width 48, MLP x 2, dropout .1."""
-    return VisionTransformer(
-        image_size=16,
-        patch_size=4,
-        num_layers=2,
-        num_heads=3,
-        hidden_dim=48,
-        mlp_dim=96,
-        dropout=0.1,
-        num_classes=num_classes,
-    )
+    return _vit(num_classes, 16, 2, 48, 2)

@@ -23,11 +23,8 @@ class SimpleNet(nn.Module):
             # The released network pads its 1x1 convolutions by one pixel, too; its weights expect that.
             padding = 1 if kernel == 3 else padding_1x1
             stride = strides.pop(0) if strides else 1
-            blocks += [
-                nn.Conv2d(channels, out, kernel, stride, padding),
-                nn.BatchNorm2d(out, momentum=bn_momentum),
-                nn.ReLU(True),
-            ]
+            norm = nn.BatchNorm2d(out, momentum=bn_momentum)
+            blocks += [nn.Conv2d(channels, out, kernel, stride, padding), norm, nn.ReLU(True)]
             channels = out
         self.features = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
@@ -85,9 +82,8 @@ class MiniResNet(nn.Module):
 def mini_vit(num_classes: int) -> VisionTransformer:
     """The miniature of ViT-B/16 for 32 x 32 images: torchvision's class, patch 8, width 64, depth 4, 4 heads, MLP x
     2."""
-    return VisionTransformer(
-        image_size=32, patch_size=8, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=num_classes
-    )
+    shape = {"image_size": 32, "patch_size": 8, "num_layers": 4, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 128}
+    return VisionTransformer(num_classes=num_classes, **shape)
 
 
 def efficientnet_lite0(num_classes: int) -> nn.Module:

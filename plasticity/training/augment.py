@@ -1,13 +1,13 @@
 """Augmentation of uint8 image batches [batch, height, width, 3], on the device they lie on.
 
-Every random number comes from the CPU generator given and belongs to one image, so that a run sees the same augmentations
-wherever it runs. ``released`` does in batches what torchvision's v1 transforms do image by image; tests/test_augment.py
-hands both the same parameters. Measured on photographs of 32 to 224 pixels:
+Every random number comes from the CPU generator given and belongs to one image, so that a run sees the same
+augmentations wherever it runs. ``released`` does in batches what torchvision's v1 transforms do image by image; the
+tests hand both the same parameters. Measured on photographs of 32 to 224 pixels:
 
-* torchvision on float images: the same to 2e-5 of full scale. Where the rotation reads from within float32's precision of the
-  border between two pixels it may choose the other one: of 224-pixel images 1 value in 10 000, of 32- and 64-pixel ones none seen.
-* torchvision on Pillow images rounds to whole numbers after each step and knows 256 hues: in the mean 1.3 to 1.6 of 255 apart
-  (the farthest image 2.7), 99 % of the values within 7, 99.9 % within 12.
+* torchvision on float images: the same to 2e-5 of full scale. Where the rotation reads from within float32's precision
+  of the border between two pixels it may choose the other one: 1 value in 10 000 of 224-pixel images, fewer of smaller.
+* torchvision on Pillow images rounds to whole numbers after each step and knows 256 hues: in the mean 1.3 to 1.6 of 255
+  apart (the farthest image 2.7), 99 % of the values within 7, 99.9 % within 12.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 
 JITTER = {"brightness": 0.5, "contrast": 0.3, "saturation": 0.3, "hue": 0.3}  # half widths, around 1 or, for the hue, 0
 SCALE, RATIO = (0.8, 1.0), (3 / 4, 4 / 3)  # of the crop: its share of the area, its width by its height
-CHUNK = 40_000  # pixels a CPU works on at a time: larger temporaries leave the caches and go back to the system after each use
+CHUNK = 40_000  # pixels that a CPU works on at a time: larger temporaries would leave its caches
 
 
 def none(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -34,18 +34,18 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to an eighth of its size, at most 4 pixels, black coming in: torchvision's RandomCrop(size, padding)."""
+    """Each image moved by up to an eighth of its size, at most 4 pixels, black coming in: torchvision's RandomCrop."""
     return shifted(images, *draw_shifts(images, generator))
 
 
 def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """`crop`, then mirrored left to right with probability one half: the companion papers' augmentation, 4 pixels at 32."""
+    """`crop`, then mirrored left to right with probability one half: the companion papers' augmentation."""
     corner, padding = draw_shifts(images, generator)
     return flip(shifted(images, corner, padding), generator)
 
 
 def draw_shifts(images: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
-    """Where in the padded image each crop begins, int64 [batch, 2]: top, left, each 0 to twice the padding; and the padding."""
+    """Where in the padded image each crop begins, int64 [batch, 2] (top, left, up to twice the padding); the padding."""
     padding = max(1, min(4, min(images.shape[1:3]) // 8))
     return torch.randint(0, 2 * padding + 1, (len(images), 2), generator=generator), padding
 
@@ -60,10 +60,10 @@ def shifted(images: Tensor, corner: Tensor, padding: int) -> Tensor:
 
 
 def released(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The recipe of the authors' released code, each image with its own draws: float32 [batch, height, width, 3], 0..255.
+    """The recipe of the authors' released code, drawn for each image: float32 [batch, height, width, 3], 0..255.
 
     In this order ColorJitter(.5, .3, .3, .3), RandomVerticalFlip, RandomHorizontalFlip, RandomRotation(180) and
-    RandomResizedCrop((height, width), scale=(.8, 1)). The result is a permuted [batch, 3, height, width], cheapest to go on with.
+    RandomResizedCrop((height, width), scale=(.8, 1)). The result is a permuted [batch, 3, height, width].
     """
     return apply(images, draw(*images.shape[:3], generator))
 
@@ -71,7 +71,7 @@ def released(images: Tensor, generator: torch.Generator) -> Tensor:
 class Draws(NamedTuple):
     """What happens to each image of a batch, on the CPU; first dimension: images."""
 
-    order: Tensor  # int64 [batch, 4]: the adjustments in the order they are made; 0 brightness, 1 contrast, 2 saturation, 3 hue
+    order: Tensor  # int64 [batch, 4]: the order of the adjustments; 0 brightness, 1 contrast, 2 saturation, 3 hue
     factors: Tensor  # float64 [batch, 4]: of brightness, contrast, saturation; the hue's shift in turns
     vertical: Tensor  # bool [batch]: upside down
     horizontal: Tensor  # bool [batch]: left to right
@@ -80,7 +80,7 @@ class Draws(NamedTuple):
 
 
 def draw(batch: int, height: int, width: int, generator: torch.Generator) -> Draws:
-    """Parameters for ``batch`` images, distributed as torchvision's ``get_params``; the one place where numbers are drawn."""
+    """Parameters for ``batch`` images, distributed as torchvision's ``get_params``; the only place that draws."""
     order = torch.rand(batch, 4, generator=generator).argsort(1)
     signed = torch.rand(batch, 5, generator=generator, dtype=torch.float64) * 2 - 1
     factors = signed[:, :4] * torch.tensor(list(JITTER.values()), dtype=torch.float64) + torch.tensor([1, 1, 1, 0])
@@ -89,7 +89,7 @@ def draw(batch: int, height: int, width: int, generator: torch.Generator) -> Dra
 
 
 def draw_boxes(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Crops [batch, 4] as RandomResizedCrop.get_params draws them: the first of ten attempts that fits, else the middle."""
+    """Crops [batch, 4] as RandomResizedCrop.get_params draws them: the first of ten attempts that fits, or the middle."""
     full = torch.tensor([height, width])
     area, ratio = torch.rand(2, batch, 11, generator=generator, dtype=torch.float64)
     corner = torch.rand(batch, 11, 2, generator=generator, dtype=torch.float64)
@@ -128,7 +128,7 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
 
 
 def parameters(draws: Draws, height: int, width: int) -> Tensor:
-    """The draws as one float32 [batch, 18]: three blends of three numbers, hue shift in sixths of a turn, rotation, crop."""
+    """The draws as one float32 [batch, 18]: three blends of three numbers, hue shift, rotation, crop."""
     kinds = draws.order[draws.order != 3].view(-1, 3)
     factor = draws.factors.gather(1, kinds)
     blends = torch.stack([factor, (1 - factor) * (kinds == 2), (1 - factor) * (kinds == 1)], 2).flatten(1)
@@ -157,10 +157,10 @@ def blend(x: Tensor, factor: Tensor, of_grey: Tensor, of_mean: Tensor) -> None:
 
 
 def shift_hue(x: Tensor, shift: Tensor) -> None:
-    """Turn the hue in place by ``shift`` [n, 1, 1] sixths of a turn, at most 2; the same as by way of HSV, which is piecewise linear.
+    """Turn the hue in place by ``shift`` [n, 1, 1] sixths of a turn, at most 2; the same as by way of HSV.
 
-    A hue's distance from green, in sixths of a turn, is (red + blue - green + max - 2 min) / (max - min), and each channel
-    depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2 on, straight between.
+    A hue's distance from green, in sixths of a turn, is (red + blue - green + max - 2 min) / (max - min), and each
+    channel depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2 on, straight between.
     """
     red, green, blue = x.unbind(1)
     high, low, hue = torch.maximum(red, green), torch.minimum(red, green), red + blue
@@ -183,7 +183,7 @@ def rotated(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def cropped(x: Tensor, box: Tensor) -> Tensor:
-    """The box [n, 4] of each image, bilinearly enlarged to the whole size; as it is never reduced, there is nothing to antialias."""
+    """The box [n, 4] of each image, bilinearly enlarged to the whole size; never reduced, so nothing is antialiased."""
     top, left, rows, columns = box.split(1, 1)
     column, row = positions(left, columns, x.shape[3]), positions(top, rows, x.shape[2])
     return sampled(
@@ -192,13 +192,13 @@ def cropped(x: Tensor, box: Tensor) -> Tensor:
 
 
 def positions(start: Tensor, size: Tensor, full: int) -> Tensor:
-    """Where along an axis ``full`` pixels are read that enlarge ``size`` of them, beginning at ``start``: [n, full] in -1..1."""
+    """Where along an axis ``full`` pixels are read to enlarge ``size`` of them from ``start`` on: [n, full] in -1..1."""
     inside = (torch.arange(full, device=start.device) + 0.5) * (size / full) - 0.5
     return (torch.minimum(inside.clamp_(min=0), size - 1) + start + 0.5) * (2 / full) - 1
 
 
 def sampled(x: Tensor, along: Tensor, across: Tensor, **options) -> Tensor:
-    """Read x at along [n, width] + across [n, height]; places are complex numbers, x + iy, as their sum is one fast operation."""
+    """Read x at along [n, width] + across [n, height]; places are complex numbers, x + iy: their sum is fast."""
     return F.grid_sample(x, torch.view_as_real(along[:, None] + across[:, :, None]), align_corners=False, **options)
 
 

@@ -14,34 +14,17 @@ from torch.nn import functional as F
 
 DELTA = 0.01  # srank: the singular values that are counted reach 1 - DELTA of the sum of all (Kumar et al. 2020)
 TAU = 0.025  # dormant_normalised: the highest normalised score of a dormant unit (Sokar et al. 2023)
-RARE = 100  # dormant_rarely: non-zero fewer than once in so many times (Dohare et al. 2024); whole, so the comparison is exact
+RARE = 100  # dormant_rarely: non-zero fewer than once in so many times (Dohare et al. 2024); whole, to be exact
 ACTIVATIONS = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Softplus,
-    nn.Hardtanh,
-    nn.Tanh,
-    nn.Sigmoid,
+    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Hardtanh, nn.Tanh, nn.Sigmoid),
 )
 CONCATENATED = "ConcatenatedReLU"  # known by name: its output is what counts, not that of a ReLU within it
-
-
 HISTOGRAM_EDGES = 4 * np.sinh(np.linspace(-8, 8, 202)) / np.sinh(8)  # fine near zero, reaching to +-4
 
 
-def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, initial: dict[str, Tensor], head: str
-) -> dict[str, float]:
-    """Plasticity metrics of a network in evaluation mode on a sample; a metric that is not defined there is left out.
+def measure(model: nn.Module, images: Tensor, labels: Tensor, initial: dict[str, Tensor], head: str) -> dict:
+    """Plasticity metrics (name -> float) of a network in evaluation mode; a metric that is not defined is left out.
 
     Features: the input of the head, flattened to [n, d]. Layers: the parameters of two or more dimensions
     (convolutions, linear layers, token and position embeddings), so no bias, no gain of a normalisation. Hidden units:
@@ -85,18 +68,24 @@ def measure(
     layers = {name: weight.detach() for name, weight in model.named_parameters() if weight.dim() > 1}
     found = {"weight_magnitude": sum(_mean_square(weight) for weight in layers.values())}
     if all(name in initial and initial[name].shape == weight.shape for name, weight in layers.items()):
-        found["weight_distance"] = sum(
-            _mean_square(weight - initial[name].to(weight)) for name, weight in layers.items()
-        )
+        gaps = (weight - initial[name].to(weight) for name, weight in layers.items())
+        found["weight_distance"] = sum(_mean_square(gap) for gap in gaps)
+    features, gradient, units = _observed(model, images, labels, model.get_submodule(head))
+    found |= {"zero_gradient": _zeros(gradient), "zero_activation": _zeros(features)}
+    found |= _ranks(features) | (_dormant(units) if units else {})
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
-    final, seen, units = model.get_submodule(head), [], []
+
+def _observed(model, images, labels, head) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, int]]]:
+    """Features [n, d], their gradient, and what `_reduce` says of each call of an activation. Leaves no trace."""
+    seen, units = [], []
     whole = [module for module in model.modules() if type(module).__name__ == CONCATENATED]
     inside = {part for module in whole for part in module.modules()}
-    counted = whole + [module for module in model.modules() if isinstance(module, ACTIVATIONS) and module not in inside]
+    plain = [module for module in model.modules() if isinstance(module, ACTIVATIONS) and module not in inside]
     modes = [(module, module.training) for module in model.modules()]
-    hooks = [module.register_forward_hook(partial(_reduce, units)) for module in counted]
+    hooks = [module.register_forward_hook(partial(_reduce, units)) for module in whole + plain]
     # Copied, for a head that works in place.
-    hooks.append(final.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone())))
+    hooks.append(head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone())))
     try:
         model.eval()
         with torch.no_grad():
@@ -105,20 +94,13 @@ def measure(
             hook.remove()
         with torch.enable_grad():
             features = seen[-1].requires_grad_()
-            (gradient,) = torch.autograd.grad(F.cross_entropy(final(features.clone()), labels), features)
+            (gradient,) = torch.autograd.grad(F.cross_entropy(head(features.clone()), labels), features)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:  # each its own: a frozen normalisation layer stays frozen
+        for module, training in modes:  # each its own: a frozen norm layer stays frozen
             module.training = training
-
-    features = features.detach().flatten(1)
-    found |= {"zero_gradient": _zeros(gradient), "zero_activation": _zeros(features)} | _ranks(features)
-    if units:
-        found |= _dormant(units)
-    return {
-        name: value for name, value in ((name, float(value)) for name, value in found.items()) if math.isfinite(value)
-    }
+    return features.detach().flatten(1), gradient, units
 
 
 def _mean_square(values: Tensor) -> Tensor:
@@ -131,11 +113,12 @@ def _zeros(values: Tensor) -> Tensor:
 
 
 def _reduce(units: list, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-    """Mean |activation| [c] and times non-zero [c] of a layer's units, and how many times there were: at once, before
-    the next
-    module may overwrite the output in place."""
-    # [n, c, positions]
+    """Mean |activation| [c] and times non-zero [c] of a layer's units, and how many times there were.
+
+    At once, before the next module may overwrite the output in place.
+    """
     values = output.flatten(2) if output.dim() > 3 else output.reshape(len(output), -1, output.shape[-1]).mT
+    # [n, c, positions]
     active = (values != 0).float().sum(2).double().sum(0)  # exact, and faster than counting
     units.append((values.abs().mean((0, 2), dtype=torch.float).double(), active, values.shape[0] * values.shape[2]))
 
@@ -145,9 +128,8 @@ def _dormant(units: list[tuple[Tensor, Tensor, int]]) -> dict[str, Tensor]:
     if not all(size.isfinite().all() for size, _, _ in units):
         return {}
     sleeping = {
-        "dormant_normalised": [
-            size <= TAU * size.mean() for size, _, _ in units
-        ],  # not divided: 0/0 in a layer of zeros
+        # not divided: 0/0 in a layer of zeros
+        "dormant_normalised": [size <= TAU * size.mean() for size, _, _ in units],
         "dormant_rarely": [active * RARE < times for _, active, times in units],
         "dormant_never": [active == 0 for _, active, _ in units],
     }
@@ -158,8 +140,8 @@ def _ranks(features: Tensor) -> dict[str, Tensor]:
     """The three ranks of features [n, d], in float64; none if these are not finite, or all zero."""
     if not features.isfinite().all() or not features.any():
         return {}
-    # largest first; on the CPU: fast enough, and the same everywhere
-    values = torch.linalg.svdvals(features.cpu().double())
+    features = features.cpu().double()  # on the CPU: fast enough, and the same everywhere
+    values = torch.linalg.svdvals(features)  # largest first
     shares = values / values.sum()
     return {
         "srank": 1 + (shares.cumsum(0) < 1 - DELTA).sum(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from plasticity.networks import companions as companion_models
+from plasticity.networks import companions
 from plasticity.networks import table as models
 
 torch.set_num_threads(1)
@@ -19,12 +19,12 @@ def stack(*widths):
 
 
 def convolutional(kernel, *channels, norm=0):
-    """The same of convolutions; ``norm``: parameters a channel of what follows each."""
+    """The same of convolutions; ``norm``: parameters per channel of what follows each."""
     return sum(kernel**2 * a * b + b + norm * b for a, b in zip(channels[:-1], channels[1:], strict=True))
 
 
 def residual(stages, stem):
-    """Weights of BasicBlocks without biases, each with two batch norms, as (width, blocks); and the convolution before them."""
+    """Weights of BasicBlocks without biases, each with two batch norms: (width, blocks); and the first convolution."""
     total, channels = 9 * 3 * stem + 2 * stem, stem
     for width, blocks in stages:
         for block in range(blocks):
@@ -35,7 +35,7 @@ def residual(stages, stem):
 
 
 def transformer(size, patch, width, depth, hidden, classes):
-    """A vision transformer: patches, class token, positions; layers of attention, MLP and two norms; a norm and the head."""
+    """A vision transformer: patches, class token, positions; layers of attention, MLP, two norms; norm and head."""
     layer = 4 * (width * width + width) + stack(width, hidden, width) + 4 * width
     tokens = (size // patch) ** 2 + 1
     return convolutional(patch, 3, width) + width + tokens * width + depth * layer + 2 * width + stack(width, classes)
@@ -104,7 +104,7 @@ def test_fixed_networks_refuse_other_sizes_and_the_others_take_them(name):
             return
         with pytest.raises((ValueError, AssertionError)):  # torchvision's transformer asserts
             model(images)
-    if isinstance(model, companion_models.Chain):
+    if isinstance(model, companions.Chain):
         size = architecture.image_size
         with (
             torch.device("meta"),

@@ -319,7 +319,7 @@ def test_the_repository_holds_no_weights_under_another_name():
 
 # --- real ImageNet weights from a pip package -------------------------------------------------------------------------
 def test_lite0_with_its_packages_weights_knows_a_cat_and_an_espresso():
-    """The order-by-order loading puts every tensor where it belongs: the network classifies photographs it never saw."""
+    """Loading by order puts every tensor where it belongs: the network classifies photographs it never saw."""
     network = models.architecture("efficientnet_lite0")
     state = read_weights(offline.installed(f"{network.package}/{network.weights_file}"), network.sha256)
     model = models.build("efficientnet_lite0", 1000, seed=0).eval()

@@ -31,7 +31,8 @@ def photographs(batch, height, width, seed=0):
 
 
 def by_torchvision(image, draws, i, size):
-    """Image i of a batch with its draws, by torchvision's functions; a float tensor [3, height, width] or a Pillow image."""
+    """Image i of a batch with its draws, by torchvision's functions; a float tensor [3, height, width] or a Pillow
+    image."""
     for kind in draws.order[i].tolist():
         image = ADJUST[kind](image, float(draws.factors[i, kind]))
     image = vision.vflip(image) if draws.vertical[i] else image
@@ -77,7 +78,8 @@ def test_pixels_that_the_rotation_reads_elsewhere_are_ties(shape):
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (6, 48, 64), (6, 224, 224)])
 def test_close_to_torchvision_on_pillow_images(shape):
-    """They round to whole numbers after each step, and the hue to 256 steps: in the mean less than 2 of 255 apart, 99 % within 9."""
+    """They round to whole numbers after each step, and the hue to 256 steps: in the mean less than 2 of 255 apart, 99 %
+    within 9."""
     images, draws = photographs(*shape), augment.draw(*shape, seeded(5))
     theirs = [
         np.array(by_torchvision(Image.fromarray(image), draws, i, shape[1:])) for i, image in enumerate(images.numpy())
