@@ -45,7 +45,7 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def draw_shifts(images: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
-    """Where in the padded image each crop begins, int64 [batch, 2] (top, left, up to twice the padding); the padding."""
+    """Where in the padded image each crop begins, int64 [batch, 2] (top, left); and the padding."""
     padding = max(1, min(4, min(images.shape[1:3]) // 8))
     return torch.randint(0, 2 * padding + 1, (len(images), 2), generator=generator), padding
 
@@ -89,7 +89,7 @@ def draw(batch: int, height: int, width: int, generator: torch.Generator) -> Dra
 
 
 def draw_boxes(batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Crops [batch, 4] as RandomResizedCrop.get_params draws them: the first of ten attempts that fits, or the middle."""
+    """Crops [batch, 4] as RandomResizedCrop.get_params draws them: the first of ten that fits, or the middle."""
     full = torch.tensor([height, width])
     area, ratio = torch.rand(2, batch, 11, generator=generator, dtype=torch.float64)
     corner = torch.rand(batch, 11, 2, generator=generator, dtype=torch.float64)
@@ -160,7 +160,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> None:
     """Turn the hue in place by ``shift`` [n, 1, 1] sixths of a turn, at most 2; the same as by way of HSV.
 
     A hue's distance from green, in sixths of a turn, is (red + blue - green + max - 2 min) / (max - min), and each
-    channel depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2 on, straight between.
+    channel depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2, straight between.
     """
     red, green, blue = x.unbind(1)
     high, low, hue = torch.maximum(red, green), torch.minimum(red, green), red + blue
@@ -192,7 +192,7 @@ def cropped(x: Tensor, box: Tensor) -> Tensor:
 
 
 def positions(start: Tensor, size: Tensor, full: int) -> Tensor:
-    """Where along an axis ``full`` pixels are read to enlarge ``size`` of them from ``start`` on: [n, full] in -1..1."""
+    """Where along an axis ``full`` pixels are read to enlarge ``size`` of them from ``start``: [n, full] in -1..1."""
     inside = (torch.arange(full, device=start.device) + 0.5) * (size / full) - 0.5
     return (torch.minimum(inside.clamp_(min=0), size - 1) + start + 0.5) * (2 / full) - 1
 
