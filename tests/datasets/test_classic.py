@@ -2,27 +2,23 @@
 
 import gzip
 import hashlib
-import io
 import os
 import pickle
 import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import picture
+from layouts import WNIDS, cifar, idx, mnist, tiny, zipped
 from PIL import Image
-from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets import CIFAR10
 
 from plasticity import data, files
 from plasticity.__main__ import main
 from plasticity.datasets import archives, classic
 from plasticity.datasets.prepare import prepare
 
-WNIDS = [f"n{i:08}" for i in range(200)]
-CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 OLD_HASHES = {  # of these archives, packed by the readers that this project had before it took torchvision's
     "mnist": "ac5198abf2315a144a138119ac5818cc4a4a236d5f7723b0684506c849a17ecd",
     "cifar10": "1289adc4311c2b1555be0295b453b00e49efe9a832b693ac665c82e99c9ae33c",
@@ -33,74 +29,6 @@ OLD_HASHES = {  # of these archives, packed by the readers that this project had
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch):
     monkeypatch.setenv("PLASTICITY_OFFLINE", "1")
-
-
-def idx(array):
-    head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return gzip.compress(head + array.astype(np.uint8).tobytes(), mtime=0)
-
-
-def mnist(folder, train=40, test=20):
-    """The four files in ``folder``; returns images and labels by part."""
-    rng, made = np.random.default_rng(0), {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, n in (("train", train), ("t10k", test)):
-        images, labels = rng.integers(0, 256, (n, 28, 28)), np.arange(n)[::-1] % 10
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(images))
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
-        made[part] = images, labels
-    return made
-
-
-def cifar(path, name="cifar10", protocol=4, replaced=None):
-    """The archive at ``path``, one or two images per class and batch, some files ``replaced``; returns the images."""
-    kind, rng, made = CIFAR[name], np.random.default_rng(0), {}
-    classes, each, key = (10, 2, "labels") if name == "cifar10" else (100, 1, "fine_labels")
-    names = {kind.meta["key"]: [f"class_{i}" for i in range(classes)]}
-    contents = {}
-    for file, _ in kind.train_list + kind.test_list:
-        labels = list(range(classes)) * each
-        made[file] = np.stack([picture(rng, label, 100, 32) for label in labels])
-        rows = made[file].transpose(0, 3, 1, 2).reshape(len(labels), -1)  # red, green and blue planes
-        contents[file] = pickle.dumps({"data": rows, key: labels, "batch_label": "a batch"}, protocol)
-    contents |= {kind.meta["filename"]: pickle.dumps(names, protocol)} | (replaced or {})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as archive:
-        for file, content in contents.items():
-            info = tarfile.TarInfo(f"{kind.base_folder}/{file}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return made
-
-
-def tiny(folder):
-    """``folder/tiny-imagenet-200``; the colour of an image is its class's, of test images darker; one image is grey."""
-    root = folder / "tiny-imagenet-200"
-    for label, wnid in enumerate(WNIDS):
-        (root / "train" / wnid / "images").mkdir(parents=True)
-        for i in range(2):
-            mode = "L" if (label, i) == (3, 0) else "RGB"
-            image = Image.new("RGB", (64, 64), (label, 100, 200)).convert(mode)
-            image.save(root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", quality=95)
-    (root / "val/images").mkdir(parents=True)
-    (root / "test/images").mkdir(parents=True)
-    Image.new("RGB", (64, 64)).save(root / "test/images/test_0.JPEG")
-    lines = []
-    for i in range(200):
-        label = (7 * i) % 200
-        Image.new("RGB", (64, 64), (label, 20, 40)).save(root / f"val/images/val_{i}.JPEG", quality=95)
-        lines.append(f"val_{i}.JPEG\t{WNIDS[label]}\t0\t0\t62\t62\n")
-    (root / "val/val_annotations.txt").write_text("".join(lines))
-    (root / "wnids.txt").write_text("\n".join(reversed(WNIDS)))
-    return root
-
-
-def zipped(root):
-    path = root.with_name("tiny-imagenet-200.zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root.parent))
-    return path
 
 
 def packed(folder, name, source=None):

@@ -4,7 +4,7 @@ The whole of it is ``make companions PROFILE=rehearsal``; here one run of five n
 """
 
 import pytest
-from test_classic import cifar, mnist, tiny, zipped
+from layouts import cifar, mnist, tiny, zipped
 
 from plasticity.analysis import frames
 from plasticity.datasets.prepare import prepare
@@ -17,9 +17,9 @@ from plasticity.studies.companions import runs as studies
 def test_networks_at_full_size_from_archives_to_records(tmp_path):
     raw = tmp_path / "data/raw"
     mnist(raw / "MNIST/raw")
-    cifar(raw / "cifar-10-python.tar.gz", "cifar10", each=1)
-    cifar(raw / "cifar-100-python.tar.gz", "cifar100", each=1)
-    zipped(tiny(tmp_path / "made", train=1)).rename(raw / "tiny-imagenet-200.zip")
+    cifar(raw / "cifar-10-python.tar.gz", "cifar10")
+    cifar(raw / "cifar-100-python.tar.gz", "cifar100")
+    zipped(tiny(tmp_path / "made")).rename(raw / "tiny-imagenet-200.zip")
     place = engine.Place(str(tmp_path / "data"), str(tmp_path / "results"), workers=2, device="cpu")
     profile = studies.companion("rehearsal")
     for name in profile.more_datasets:
