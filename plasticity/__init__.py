@@ -5,9 +5,10 @@ mean (M), to the mean plus noise (MN), or to fresh draws from N(0, 0.2) or N(0, 
 MN fine-tune slightly better or faster. Read ``reinit`` for the method, ``train.fit`` for the protocol.
 """
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from .cli.hints import lacking
 
 if TYPE_CHECKING:
     from .profiles import Profile, get_profile, grid
@@ -17,33 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Profile", "Run", "fit", "get_profile", "grid", "reinitialize"]
 MODULES = {"Case": "reinit", "reinitialize": "reinit", "Run": "run", "fit": "train"}  # the others: profiles
-RENAMED = {f"plasticity.{name}": f"plasticity {name}" for name in ("audit", "execute", "plan", "prepare")} | {
-    "plasticity.book.__main__": "plasticity site",
-    "plasticity.cluster": "plasticity.running.dask",
-    "plasticity.own": "plasticity own, or plasticity.studies.interactive.own",
-}
-EXTRAS = {"distributed": "cluster", "sphinx": "site", "myst_nb": "site"}  # all else: suite
-
-
-class Renamed:
-    """An import finder that finds nothing: it says what a former ``python -m plasticity.execute`` is called now."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name in RENAMED:
-            raise ModuleNotFoundError(f"{name} is called {RENAMED[name]!r} now", name=name)
-
-
-sys.meta_path.insert(0, Renamed)
-
-
-def lacking(what: str, error: ModuleNotFoundError) -> ImportError:
-    """What to install for ``what``. Raises the error itself if a module of this package is missing."""
-    module = (error.name or "").partition(".")[0]
-    if module in ("", __name__):
-        raise error
-    extra = EXTRAS.get(module, "suite")
-    return ImportError(f"{what} needs the {extra} ({module} is missing): pip install '.[{extra}]' in the checkout")
 
 
 def __getattr__(name: str):

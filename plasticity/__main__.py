@@ -1,13 +1,11 @@
-"""The one command line: ``plasticity COMMAND``, or ``python -m plasticity COMMAND``.
-
-Each command is a module of ``cli``, which is imported only when it is asked for, so that `status` answers at once.
-"""
+"""The one command line: ``plasticity COMMAND``, or ``python -m plasticity COMMAND``. Each command is a module of ``cli``,
+which is imported only when it is asked for, so that `status` answers at once."""
 
 import argparse
 import sys
 from importlib import import_module
 
-from . import lacking
+from .cli.hints import lacking
 
 COMMANDS = {
     "status": "how far a profile is: done, running, missing, failed, lost, stale; --watch refreshes",
@@ -23,7 +21,7 @@ COMMANDS = {
 }
 
 
-def build_parser(chosen: str) -> argparse.ArgumentParser:
+def build_parser(chosen: str = "") -> argparse.ArgumentParser:
     """All commands, and the arguments of the chosen one."""
     parser = argparse.ArgumentParser(
         "plasticity", epilog="`plasticity COMMAND --help` gives its arguments and an example."
@@ -35,20 +33,19 @@ def build_parser(chosen: str) -> argparse.ArgumentParser:
             module = import_module(f".cli.{name}", __package__)
             command.description = module.__doc__
             module.arguments(command)
+            command.set_defaults(module=module)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit 0 when done, 1 if something could not be done, 2 for a wrong argument, 130 if interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser(arguments[0] if arguments else "")
-    options = parser.parse_args(arguments or ["--help"])
-    module = import_module(f".cli.{options.command}", __package__)
+    options = build_parser(*arguments[:1]).parse_args(arguments or ["--help"])
     try:
-        return module.main(options) or 0
+        return options.module.main(options) or 0
     except ModuleNotFoundError as error:
         said, code = lacking(f"plasticity {options.command}", error), 1
-    except getattr(module, "REFUSED", ValueError) as error:
+    except getattr(options.module, "REFUSED", ValueError) as error:
         said, code = error, 2
     except (OSError, RuntimeError, ImportError) as error:
         said, code = error, 1
