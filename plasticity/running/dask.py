@@ -30,8 +30,7 @@ except ImportError as error:
 
 PAUSE = 0.5  # seconds between two looks for a scheduler or for workers
 AGAIN = object()
-# seconds for a result to come; it may have died with its worker and be computed again, and others are waiting
-SLOW = 10
+SLOW = 10  # seconds for a result to come; it may have died with its worker and be computed again, while others wait
 
 
 class WrongWorker(ValueError):
@@ -39,12 +38,10 @@ class WrongWorker(ValueError):
 
 
 class Cluster:
-    """A pool on the Dask scheduler at ``address``: "tcp://HOST:PORT", "tls://HOST:PORT" or its scheduler file,
-    "FILE.json".
+    """A pool on the Dask scheduler at ``address``: "tcp://HOST:PORT", "tls://HOST:PORT" or its file, "FILE.json".
 
     ask: a module's function that gives {what: value} for ``arguments`` (hashable), to be the same on every worker as
-    here; timeout: seconds for the scheduler to answer at first; patience: seconds to wait for it when it goes away;
-    say: prints a line.
+    here; timeout: seconds for the scheduler to answer at first; patience: seconds to wait for it when it goes away.
 
     Use as a context. Leaving it gives up what is pending and leaves scheduler and workers alone; jobs in progress go on
     to their end on the workers. Entering raises ConnectionError where no scheduler answers and `WrongWorker` where a
@@ -53,8 +50,8 @@ class Cluster:
 
     free = True  # the scheduler keeps the queue
 
-    def __init__(self, address, ask=None, arguments=(), timeout=10.0, patience=600.0, say=print):
-        self.address, self.timeout, self.patience, self.say = str(address), timeout, patience, say
+    def __init__(self, address, ask=None, arguments=(), timeout=10.0, patience=600.0):
+        self.address, self.timeout, self.patience = str(address), timeout, patience
         self.file = Path(self.address) if self.address.endswith(".json") else None
         if not self.file and not self.address.startswith(("tcp://", "tls://")):
             allowed = "tcp://HOST:PORT, tls://HOST:PORT or the scheduler's file, *.json"
@@ -69,7 +66,7 @@ class Cluster:
         self._connect(self.timeout)
         try:
             if not self.at_once:
-                self.say(f"waiting for workers at {self.address}: {self.command}", flush=True)
+                _say(f"waiting for workers at {self.address}: {self.command}")
             while not (self.at_once and self._alike()):
                 time.sleep(PAUSE)
                 if self.client.status != "running":
@@ -139,7 +136,7 @@ class Cluster:
             once = worker.rpartition(":")[0], differs  # whatever started it may do so again and again
             if once not in self.told:
                 self.told.add(once)
-                self.say(f"worker {worker} sent away: {differs}; update and restart it ({self.command})", flush=True)
+                _say(f"worker {worker} sent away: {differs}; update and restart it ({self.command})")
         return AGAIN if why in self.excused or isinstance(error, WrongWorker) else JobFailed("place", why)
 
     def _wrong(self) -> dict[str, str]:
@@ -161,10 +158,10 @@ class Cluster:
     def _reconnect(self):
         """Connect anew. The jobs are gone."""
         self.gone.extend(key for key, *_ in self.jobs.values())
-        self.say(f"lost the scheduler at {self.address}; waiting for it, at most {self.patience:.0f} s", flush=True)
+        _say(f"lost the scheduler at {self.address}; waiting for it, at most {self.patience:.0f} s")
         self.__exit__()
         self._connect(self.patience)
-        self.say(f"the scheduler at {self.address} is back", flush=True)
+        _say(f"the scheduler at {self.address} is back")
 
     def _connect(self, seconds: float):
         end = time.monotonic() + seconds
@@ -203,8 +200,7 @@ def _work(question, function, *arguments):
 
 
 def _check(question, dask_worker=None):
-    """Raises WrongWorker, saying what differs between this worker and the client that asks, or what its ``ask``
-    raises."""
+    """Raises WrongWorker, saying what differs between this worker and the client, or what its ``ask`` raises."""
     if differs := _compare(*question, (dask_worker or get_worker()).state.nthreads):
         raise WrongWorker(differs)
 
@@ -218,6 +214,10 @@ def _compare(facts, ask, arguments, threads: int) -> str:
 
 def _facts(ask, arguments, threads: int) -> dict:
     return {"threads": threads} | (ask(*arguments) if ask else {})
+
+
+def _say(line: str):
+    print(line, flush=True)
 
 
 def _words(error: BaseException) -> str:

@@ -202,7 +202,7 @@ def test_an_address_where_nothing_answers(script, place, monkeypatch):
 
     from plasticity.running.dask import Cluster
 
-    monkeypatch.setattr(Cluster.__init__, "__defaults__", (None, (), 1.0, 5.0, print))
+    monkeypatch.setattr(Cluster.__init__, "__defaults__", (None, (), 1.0, 5.0))
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", f"tcp://127.0.0.1:{cluster.free_port()}")
     with pytest.raises(ConnectionError, match="no scheduler answers at tcp://127.0.0.1:.*dask scheduler"):
         engine.run_all(script.runs, replace(place, engine="dask"))
