@@ -25,7 +25,7 @@ BLUE, GREEN, RED, ORANGE, GREY, BLACK = "#0072B2", "#009E73", "#D55E00", "#E69F0
 SERIES = (BLACK, BLUE, RED, GREEN, "#CC79A7", ORANGE, "#56B4E9", GREY)
 MARKS = "osD^vPX*"
 COLOURS = {"base": BLACK, "scratch": "#CC79A7", "biases": GREY, "M": BLUE, "MN": "#56B4E9", "NS": ORANGE, "N": RED}
-VERDICTS = {  # colour and mark: each tells them apart alone
+LOOKS = {  # a verdict's colour and mark: each tells them apart alone
     "supported": (GREEN, "o"),
     "not supported": (ORANGE, "s"),
     "contradicted": (RED, "X"),
@@ -129,7 +129,7 @@ def network_title(name: str) -> str:
 
 # --- estimates with intervals -----------------------------------------------------------------------------------------
 @style()
-def forest(table: pd.DataFrame, title: str = "", caption: str = "", looks=VERDICTS, band=None, **bar) -> Figure:
+def forest(table: pd.DataFrame, title: str = "", caption: str = "", looks=LOOKS, band=None, **bar) -> Figure:
     """Estimates and their intervals, one row each from the top, one panel for each unit.
 
     Columns: label, unit, mean, low, high (NaN: none); if present also n (said beside the label), verdict (one of

@@ -172,7 +172,7 @@ def test_forest_has_a_panel_for_each_unit_and_a_colour_and_mark_for_each_verdict
     marks = {line.get_label(): line for line in points.lines if line.get_marker() not in (None, "None", "")}
     for row in FOREST[FOREST.unit == "points"].itertuples():
         line = marks[row.verdict]
-        assert (line.get_color(), line.get_marker()) == figures.VERDICTS[row.verdict]
+        assert (line.get_color(), line.get_marker()) == figures.LOOKS[row.verdict]
         assert list(line.get_xdata()) == [row.mean]
     known = FOREST[(FOREST.unit == "points") & FOREST.low.notna()]
     intervals = [segment for each in drawn(points, "interval") for segment in each.get_segments() if len(segment)]
@@ -187,7 +187,7 @@ def test_forest_has_a_panel_for_each_unit_and_a_colour_and_mark_for_each_verdict
     assert points.yaxis_inverted() and not len(share.get_xticks()) and points.get_title() == "title"
     shown = {text.get_text() for text in figure.legends[0].get_texts()}
     assert shown == set(FOREST.verdict[FOREST["mean"].notna()]) and len(shown) == 4
-    assert len({mark for _, mark in figures.VERDICTS.values()}) == len({c for c, _ in figures.VERDICTS.values()}) == 5
+    assert len({mark for _, mark in figures.LOOKS.values()}) == len({c for c, _ in figures.LOOKS.values()}) == 5
 
 
 def test_forest_without_verdicts_is_blue_and_may_have_a_band():

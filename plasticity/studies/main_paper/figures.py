@@ -60,7 +60,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
     unit.
 
     Without an effect only the verdict is written. Raises ValueError for the verdict of an effect that
-    `figures.VERDICTS` lacks.
+    `figures.LOOKS` lacks.
     """
     rows = table.rename(columns={"claim": "label", "effect": "mean"}).assign(said=[*map(_numbers, table.itertuples())])
     return forest(rows, caption="Mark: effect; line: its interval." if len(table) else "No claims.")
