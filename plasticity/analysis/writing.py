@@ -1,12 +1,17 @@
-"""A table as CSV, Markdown and LaTeX."""
+"""A table as CSV, Markdown and LaTeX, and numbers and names as texts.
 
-import os
+A table is a DataFrame of strings to display. ``attrs["bold"]`` lists its bold cells as (row, column); with
+``attrs["grouped"]`` the first column is printed once per group.
+"""
+
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..data import TITLES
+from ..files import atomic
 from ..networks.table import ARCHITECTURES
 from ..profiles import CONTROL_CASES
 
@@ -19,43 +24,42 @@ LATEX = str.maketrans(LATEX | {"<": "$<$", ">": "$>$"} | {sign: "\\" + sign for 
 
 def write(table: pd.DataFrame, folder: str | Path, name: str, caption: str) -> list[Path]:
     """Write ``folder/name`` as .csv, .md (GitHub's) and .tex (booktabs), each whole or not at all; return the paths."""
-    texts = [table.to_csv(index=False, lineterminator="\n"), _markdown(table, caption), _latex(table, name, caption)]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = [Path(folder) / f"{name}.{ending}" for ending in ("csv", "md", "tex")]
-    for path, text in zip(paths, texts, strict=True):
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+    csv = table.to_csv(index=False, lineterminator="\n")
+    texts = {"csv": csv, "md": _markdown(table, caption), "tex": _latex(table, name, caption)}
+    paths = [Path(folder) / f"{name}.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        with atomic(path) as partial:
             partial.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     return paths
 
 
 def shown(table: pd.DataFrame, **digits: int) -> pd.DataFrame:
-    """A table of strings to write: column names and networks in words, numbers with so many ``digits`` by column, "-" for NaN."""
+    """A table of strings to write: column names and networks in words, numbers with so many ``digits`` by column, "-"
+    for NaN."""
     texts = {}
     for name, column in table.items():
-        if name in digits:
-            texts[name] = [_number(value, f".{digits[name]}f") for value in column.astype(float)]
-        elif column.dtype == bool:
-            texts[name] = ["yes" if value else "no" for value in column]
-        else:
-            texts[name] = [_shown(value) if isinstance(value, str) else _number(value, "g") for value in column]
+        form = f".{digits[name]}f" if name in digits else "g"
+        texts[name] = [_text(value, form) for value in (column.astype(float) if name in digits else column)]
     words = [str(name).replace("_", " ") for name in texts]
     heads = [word if re.match(r"(n|p|bh)\b|\d", word) else word[0].upper() + word[1:] for word in words]
-    return _table(zip(*texts.values(), strict=True), heads)
+    return text_table(zip(*texts.values(), strict=True), heads)
 
 
-def _number(value, form, after=""):
+def _text(value, form):
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return in_words(value) if isinstance(value, str) else format_number(value, form)
+
+
+def format_number(value, form, after=""):
     return format(value, form) + after if value == value else "-"
 
 
-def _shown(name):
+def in_words(name):
     return SHOWN.get(name) or re.sub(r"^(\d+)(?=[A-Z])", r"\1 ", name)
 
 
-def _table(rows, columns, bold=(), grouped=False):
+def text_table(rows, columns, bold=(), grouped=False):
     table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=columns, dtype=str)
     table.attrs |= {"bold": list(bold), "grouped": grouped}
     return table

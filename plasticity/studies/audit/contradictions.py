@@ -1,4 +1,5 @@
-"""Where Coetzer et al. 2026 disagrees with itself: table against table, text against table, and ten runs against the printed digits."""
+"""Where Coetzer et al. 2026 disagrees with itself: table against table, text against table, and ten runs against the
+printed digits."""
 
 from collections import namedtuple
 from decimal import Decimal
@@ -36,13 +37,20 @@ def _agree(printed: Decimal, derived: Decimal, error: Decimal = Decimal("0.001")
     return abs(printed - derived) < _half(printed) + error
 
 
+def _table6():
+    """Of each number of Table 6: architecture, data set, metric, as printed, by Tables 3 to 5."""
+    for (architecture, dataset), gains in table6().items():
+        for metric, printed, gain in zip(METRICS, TABLE6[dataset][architecture], gains, strict=True):
+            yield architecture, dataset, metric, printed, gain
+
+
 def _cells():
     best = best_rows()
-    for cell, values in table6().items():
-        for metric, printed, gain in zip(METRICS, TABLE6[cell[1]][cell[0]], values, strict=True):
-            if not _agree(Decimal(printed), gain):
-                why = f"Table {best[cell].table}: {best[cell].case} - base"
-                yield "table against table", f"Table 6, {', '.join(cell)}, {metric}", printed, gain, why
+    for *cell, metric, printed, gain in _table6():
+        if not _agree(Decimal(printed), gain):
+            top = best[tuple(cell)]
+            where = f"Table 6, {', '.join(cell)}, {metric}"
+            yield "table against table", where, printed, gain, f"Table {top.table}: {top.case} - base"
     for section, *cell, metric, quantity, stated, _ in CLAIMS_IN_TEXT:
         where, row = f"Section {section}, {', '.join(cell)}, {metric} {quantity}", best[tuple(cell)]
         derived, in_table6 = value(*cell, metric, quantity), Decimal(TABLE6[cell[1]][cell[0]][METRICS.index(metric)])
@@ -59,11 +67,17 @@ def _cells():
 def _runs():
     """Rows whose epochs ten runs cannot give, whichever divisor the std has; `audit` adds what the accuracies say."""
     for row in RESULTS:
-        fits = sorted(possible_epochs(row.epochs, row.epochs_std) | possible_epochs(row.epochs, row.epochs_std, ddof=0))
+        fits = set.union(*(possible_epochs(row.epochs, row.epochs_std, ddof=ddof) for ddof in (0, 1)))
         if RUNS not in fits:
             where = f"Section 3.4, Table {row.table}, {row.architecture}, {row.dataset}, {row.case}"
             too = "" if row.epochs * RUNS % 1 else f" with std {row.epochs_std}"  # the mean alone may rule ten out
-            yield "arithmetic", where, RUNS, " or ".join(map(str, fits)), f"runs for mean epochs {row.epochs}{too}"
+            yield (
+                "arithmetic",
+                where,
+                RUNS,
+                " or ".join(map(str, sorted(fits))),
+                f"runs for mean epochs {row.epochs}{too}",
+            )
 
 
 def _summaries():
@@ -104,30 +118,17 @@ def sentences() -> pd.DataFrame:
     rows = []
     for claim in CLAIMS_IN_TEXT:
         derived = value(claim.architecture, claim.dataset, claim.metric, claim.quantity)
-        rows.append(
-            {
-                "Section": claim.section,
-                "Of": f"{claim.architecture}, {claim.dataset}, {claim.metric}",
-                "Says": claim.says,
-                "Stated": f"{claim.stated:f}",
-                "By the tables": f"{derived:f}"[:8],
-                "Agrees": "yes" if _agree(claim.stated, derived) else "no",
-            }
-        )
+        of, agrees = f"{claim.architecture}, {claim.dataset}, {claim.metric}", _agree(claim.stated, derived)
+        numbers = {"Stated": f"{claim.stated:f}", "By the tables": f"{derived:f}"[:8]}
+        row = {"Section": claim.section, "Of": of, "Says": claim.says} | numbers
+        rows.append(row | {"Agrees": "yes" if agrees else "no"})
     return pd.DataFrame(rows)
 
 
 def cells_of_table6() -> pd.DataFrame:
     """Every number of Table 6 beside what Tables 3 to 5 give."""
     rows = []
-    for (architecture, dataset), gains in table6().items():
-        for metric, printed, gain in zip(METRICS, TABLE6[dataset][architecture], gains, strict=True):
-            rows.append(
-                {
-                    "Of": f"{architecture}, {dataset}, {metric}",
-                    "Printed": printed,
-                    "By the tables": f"{gain:+f}",
-                    "Agrees": "yes" if _agree(Decimal(printed), gain) else "no",
-                }
-            )
+    for *where, printed, gain in _table6():
+        agrees = "yes" if _agree(Decimal(printed), gain) else "no"
+        rows.append({"Of": ", ".join(where), "Printed": printed, "By the tables": f"{gain:+f}", "Agrees": agrees})
     return pd.DataFrame(rows)

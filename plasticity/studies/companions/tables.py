@@ -1,9 +1,10 @@
-"""The companion notebooks' tables: strings to show, each a pure function of frames of `comparisons.table`."""
+"""The companion notebooks' tables: strings to show, each a pure function of frames of `frames.run_table`."""
 
 import pandas as pd
 
 from ...analysis.frames import METRICS, only, plain
 from ...analysis.paired import difference
+from ...analysis.writing import format_number
 from ...methods import registry as methods
 from ...networks.table import ARCHITECTURES
 
@@ -14,35 +15,31 @@ SINGLE = {
     "cnn_bn": "CNN-BN",
     "vgg": "VGG-16",
     "vgg16": "VGG-16",
-}  # SWR; CNN-BN is no family of its own
+}  # SWR; CNN-BN has no family of its own
 NOTHING = "l2 + augmentation"  # what every method of H&T section 5 has, too
 RUN = ["architecture", "dataset", "network", "scenario", "case", "seed"]
+ADAMW = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 
 
 def beside_warm_start(cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Lee et al. 2024, tables 4 and 5, beside our means: accuracy in percent, train / test, by subset and noise; n of ours."""
+    """Lee et al. 2024, tables 4 and 5, beside our means: accuracy in percent, train / test, by subset and noise; n of
+    ours."""
     rows, family = [], [ARCHITECTURES[name].family for name in cells.architecture]
     for (name, subset, noise), part in cells.assign(family=family).groupby(["family", "subset", "noise"]):
-        theirs = only(published, architecture=OURS[name], subset=subset, noise=noise).set_index("metric")["mean"]
-        rows.append(
-            {"Network": OURS[name], "Subset": f"{subset:g}", "Noise": f"{noise:g}"}
-            | _beside(theirs)
-            | {"Our Model": part.network.iloc[0]}
-            | _ours(part)
-        )
+        theirs = only(published, architecture=OURS[name], subset=subset, noise=noise)
+        row = {"Network": OURS[name], "Subset": f"{subset:g}", "Noise": f"{noise:g}"} | _theirs(theirs)
+        rows.append(row | {"Our Model": part.network.iloc[0]} | _ours(part))
     return _text(rows)
 
 
 def beside_methods(frame: pd.DataFrame, fresh: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Lee et al. 2024, tables 6 and 7, beside our means: train / test accuracy in percent after the hardest warm start; "fresh" has
-    none."""
+    """Lee et al. 2024, tables 6 and 7, beside our means: train / test accuracy in percent after the hardest warm start;
+    "fresh" has none."""
     rows = []
     for name, part in frame.groupby("network", sort=False):
         theirs = only(published, architecture=OURS[ARCHITECTURES[part.architecture.iloc[0]].family])
-        runs_of = dict(iter(part.groupby("method", sort=False))) | {"fresh": only(fresh, network=name)}
-        for method, runs in runs_of.items():
-            numbers = only(theirs, method=method).set_index("metric")["mean"]
-            rows.append({"Network": name, "Method": method} | _beside(numbers) | _ours(runs))
+        for method, runs in (*part.groupby("method", sort=False), ("fresh", only(fresh, network=name))):
+            rows.append({"Network": name, "Method": method} | _theirs(only(theirs, method=method)) | _ours(runs))
     return _text(rows)
 
 
@@ -57,26 +54,20 @@ def beside_single_task(frames: dict[str, pd.DataFrame], published: pd.DataFrame)
             for method in ("base", "l2", "l2_init", "soft_rescaling"):
                 theirs = [f"{_percent(row['mean'])} ({row.dataset})" for _, row in only(here, method=method).iterrows()]
                 runs = part[(part.method == method) & ~part.case.str.contains("reinit=true")]
-                rows.append(
-                    {
-                        "Learning Rate": schedule,
-                        "Our Model": name,
-                        "Method": method,
-                        "Paper": ", ".join(theirs) or "-",
-                        "Ours": _spread(runs.accuracy),
-                        "n": len(runs),
-                    }
-                )
+                row = {
+                    "Learning Rate": schedule,
+                    "Our Model": name,
+                    "Method": method,
+                    "Paper": ", ".join(theirs) or "-",
+                }
+                rows.append(row | {"Ours": _spread(runs.accuracy), "n": len(runs)})
     return _text(rows)
 
 
 def optimisers(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of figure 3 with a column ``setting``: the parameter that is not AdamW's default."""
-    defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
-    settings = [
-        ", ".join(f"{name} {row[name]:g}" for name in defaults if row[name] != defaults[name])
-        for _, row in frame.iterrows()
-    ]
+    rows = frame[[*ADAMW]].to_dict("records")
+    settings = [", ".join(f"{name} {row[name]:g}" for name in ADAMW if row[name] != ADAMW[name]) for row in rows]
     return frame.assign(setting=settings)
 
 
@@ -89,26 +80,21 @@ def hares(*frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def swap(swapped: pd.DataFrame, fresh: pd.DataFrame, warm: pd.DataFrame) -> pd.DataFrame:
-    """Figure 7 of Lee et al. 2024: what the hardest warm start costs each network on each data set, in percent and points."""
+    """Figure 7 of Lee et al. 2024: what the hardest warm start costs each network on each data set, in percent and
+    points."""
     frame = pd.concat([swapped, only(fresh, method="base"), only(warm, method="base")])
     frame = frame.drop_duplicates(["architecture", "dataset", "scenario", "seed"])
     frame, rows = frame[frame.architecture.isin(swapped.architecture) & frame.dataset.isin(swapped.dataset)], []
     for (name, dataset), part in frame.groupby(["network", "dataset"], sort=False):
         alone, started = only(part, kind="single"), only(part, kind="warm_start")
-        rows.append(
-            {
-                "Network": name,
-                "Data Set": dataset,
-                "No Warm Start": _spread(alone.accuracy),
-                "Warm Start": _spread(started.accuracy),
-                "Difference": str(difference(started, alone)),
-            }
-        )
+        row = {"Network": name, "Data Set": dataset, "No Warm Start": _spread(alone.accuracy)}
+        rows.append(row | {"Warm Start": _spread(started.accuracy), "Difference": str(difference(started, alone))})
     return _text(rows)
 
 
 def drops(histories: pd.DataFrame) -> pd.DataFrame:
-    """By run: the mean fall, as a share, of test accuracy from a phase's last epoch to the next phase's first; column ``drop``."""
+    """By run: the mean fall, as a share, of test accuracy from a phase's last epoch to the next phase's first; column
+    ``drop``."""
     seen, rows = histories.dropna(subset="test_accuracy"), []
     for keys, run in seen.groupby(RUN, sort=False):
         phases = run.sort_values("epoch").groupby("phase").test_accuracy
@@ -118,42 +104,32 @@ def drops(histories: pd.DataFrame) -> pd.DataFrame:
 
 
 def continual(frame: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
-    """At the end, on the way (mean over all epochs) and the drops at new phases: means over networks and seeds, and each method
-    minus nothing more done, points."""
+    """At the end, on the way (mean over all epochs) and the drops at new phases: means over networks and seeds, and
+    each method minus nothing more done, points."""
     falls, rows = drops(histories), []
     base, flat = only(frame, method=NOTHING), only(falls, method=NOTHING)
     for method, part in frame.groupby("method", sort=False):  # not by case: the digits have another augmentation
         fall = only(falls, method=method)
         found = difference(part, base), difference(part, base, "online_accuracy"), difference(fall, flat, "drop")
         final, online, drop = ("-" if method == NOTHING else str(each) for each in found)
-        rows.append(
-            {
-                "Method": method,
-                "Final Accuracy": _percent(part.accuracy.mean()),
-                "Final, Minus Nothing More": final,
-                "On the Way, Minus Nothing More": online,
-                "Drop": _percent(fall["drop"].mean()),
-                "Drop, Minus Nothing More": drop,
-            }
-        )
+        means = _percent(part.accuracy.mean()), _percent(fall["drop"].mean())
+        row = {"Method": method, "Final Accuracy": means[0], "Final, Minus Nothing More": final}
+        row |= {"On the Way, Minus Nothing More": online, "Drop": means[1], "Drop, Minus Nothing More": drop}
+        rows.append(row)
     return _text(rows)
 
 
 def between(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """``one`` minus ``other``, by method and network."""
-    rows = [
-        {
-            "Method": plain(case),
-            "Network": name,
-            "Difference": str(difference(part, only(other, case=case, network=name))),
-        }
-        for (case, name), part in one.groupby(["case", "network"], sort=False)
-    ]
+    rows = []
+    for (case, name), part in one.groupby(["case", "network"], sort=False):
+        found = difference(part, only(other, case=case, network=name))
+        rows.append({"Method": plain(case), "Network": name, "Difference": str(found)})
     return _text(rows)
 
 
 def by_scenario(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Each method minus base, a row a scenario and method, a column a network, and over all."""
+    """Each method minus base, one row per scenario and method, one column per network, and over all."""
     rows = []
     for title, frame in frames.items():
         base, names = only(frame, case="base"), frame.network.unique()
@@ -169,63 +145,47 @@ def short(cases: pd.Series) -> list[str]:
 
 
 def metric_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means of the plasticity metrics at the end of the first phase, a row a method, over the networks that it fits."""
-    rows = [
-        {"Method": method}
-        | {name.replace("_", " "): _number(part[f"first_{name}"].mean()) for name in METRICS}
-        | {"Networks": part.network.nunique(), "n": len(part)}
-        for method, part in frame.groupby("method", sort=False)
-    ]
+    """Means of the plasticity metrics at the end of the first phase, one row per method, over the networks that it
+    fits."""
+    rows = []
+    for method, part in frame.groupby("method", sort=False):
+        means = {name.replace("_", " "): format_number(part[f"first_{name}"].mean(), ".3g") for name in METRICS}
+        rows.append({"Method": method} | means | {"Networks": part.network.nunique(), "n": len(part)})
     return _text(rows)
 
 
 def correlation_table(tables) -> pd.DataFrame:
-    """Several tables of `comparisons.correlations` below each other, as text."""
-    rows = [
-        {
-            "Over": row.over,
-            "Network": row.network,
-            "Metric": row.metric.replace("_", " "),
-            "r": _number(row.r),
-            "95% Interval": _bounds(row),
-            "n": row.n,
-        }
-        for table in tables
-        for row in table.itertuples()
-    ]
+    """Several tables of `paired.correlations` below each other, as text."""
+    rows = []
+    for row in (row for table in tables for row in table.itertuples()):
+        named = {"Over": row.over, "Network": row.network, "Metric": row.metric.replace("_", " ")}
+        rows.append(named | {"r": format_number(row.r, ".3g"), "95% Interval": _bounds(row), "n": row.n})
     return _text(rows)
 
 
 def written(ranking: pd.DataFrame) -> pd.DataFrame:
     """A ranking as text."""
-    rows = [
-        {
-            "Method": row.case,
-            "Difference": f"{row.mean:+.2f}" if row.n else "-",
-            "95% Interval": _bounds(row),
-            "Cells Above Base": row[-1],
-            "n": row.n,
-        }
-        for row in ranking.itertuples(index=False)
-    ]
+    rows = []
+    for row in ranking.itertuples(index=False):
+        shown = {"Method": row.case, "Difference": f"{row.mean:+.2f}" if row.n else "-", "95% Interval": _bounds(row)}
+        rows.append(shown | {"Cells Above Base": row[-1], "n": row.n})
     return _text(rows)
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:
     """Combinations minus each of their parts, which must be cases of their own."""
-    there = {case: only(frame, case=case) for case in frame.case.unique()}
-    rows = [
-        {"Combination": plain(case), "Minus": plain(part), "Difference": str(difference(runs, there[part]))}
-        for case, runs in there.items()
-        if " + " in case
-        for part in case.split(" + ")
-        if part in there
-    ]
+    there, rows = {case: only(frame, case=case) for case in frame.case.unique()}, []
+    for case, runs in there.items():
+        for part in case.split(" + "):
+            if part in there and part != case:
+                found = str(difference(runs, there[part]))
+                rows.append({"Combination": plain(case), "Minus": plain(part), "Difference": found})
     return _text(rows)
 
 
-def _beside(theirs: pd.Series) -> dict[str, str]:
-    return {f"Paper: {metric.title()}": _percent(theirs.get(metric)) for metric in ("train", "test")}
+def _theirs(published: pd.DataFrame) -> dict[str, str]:
+    numbers = published.set_index("metric")["mean"]
+    return {f"Paper: {metric.title()}": _percent(numbers.get(metric)) for metric in ("train", "test")}
 
 
 def _ours(runs: pd.DataFrame) -> dict:
@@ -243,14 +203,10 @@ def _bounds(row) -> str:
     return f"[{row.low:+.2f}, {row.high:+.2f}]" if row.low == row.low else "-"
 
 
-def _percent(value) -> str:
+def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"
 
 
-def _number(value) -> str:
-    return "-" if value != value else f"{value:.3g}"
-
-
 def _text(rows: list[dict]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=None if rows else ["No Runs"])  # a file of no column would be no table
+    table = pd.DataFrame(rows, columns=None if rows else ["No Runs"])  # a file without columns would be no table
     return table.where(table.notna(), "-").astype(str)

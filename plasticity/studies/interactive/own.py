@@ -19,6 +19,7 @@ from ...analysis import figures
 from ...analysis import paired as comparisons
 from ...analysis.frames import PAIR
 from ...analysis.paired import Difference
+from ...analysis.verdict import CONFIDENCE
 from ...networks import table as models
 from ...reinit import reinitialize
 from ...run import Run
@@ -150,7 +151,7 @@ def widened(found: Difference, grain: float) -> Difference:
     """
     if found.n < 2:
         return found
-    half = scipy_stats.t.ppf(0.5 + comparisons.LEVEL / 2, found.n - 1) * grain / math.sqrt(12 * found.n)
+    half = scipy_stats.t.ppf(0.5 + CONFIDENCE / 2, found.n - 1) * grain / math.sqrt(12 * found.n)
     return Difference(found.n, found.mean, min(found.low, found.mean - half), max(found.high, found.mean + half))
 
 

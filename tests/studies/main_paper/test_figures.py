@@ -36,7 +36,7 @@ def claims(rows):
 
 @pytest.fixture(scope="module")
 def frame():
-    runs = world(3, cases=evidence.TO_MEAN, effects={"10M": 20.0})
+    runs = world(3, cases=evidence.MEAN_CASES, effects={"10M": 20.0})
     return runs.assign(architecture=runs.architecture.map(NETWORKS), dataset="elpv")
 
 
@@ -60,7 +60,7 @@ def test_every_figure_is_legible_no_wider_than_a_phone_and_saved(drawn, tmp_path
 
 
 def test_by_chance_draws_the_gain_beside_its_null(frame):
-    table = evidence.best_of(frame, rng(), evidence.TO_MEAN, draws=199)
+    table = evidence.best_of(frame, rng(), evidence.MEAN_CASES, draws=199)
     table.loc[1, ["gain", "p"]] = table.median_by_chance[1], 0.5
     ax = claim_figures.by_chance(table).axes[0]
     bars = [each for each in ax.collections if each.get_label() == "by chance, median to 95%"]
