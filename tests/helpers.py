@@ -9,16 +9,27 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from plasticity import Run, train
+from plasticity.analysis.frames import run_table
 from plasticity.datasets.world import Arrays
 from plasticity.interventions import Start
+from plasticity.networks.table import ARCHITECTURES
+from plasticity.profiles import CASES
 from plasticity.running.checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+ADAMW = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+T = {
+    1: 12.706204736,
+    2: 4.302652730,
+    3: 3.182446305,
+}  # the 97.5% quantiles of Student's t with so many degrees of freedom
+TWELVE = CASES[1:]
 
 
 def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
@@ -199,3 +210,73 @@ def without_state(method):
 def pictures(count, size=4, channels=3):
     """Noise [count, channels, size, size]."""
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(count))
+
+
+# --- records and frames made by hand, and worlds of normal runs ----------------------------------------------------
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def record(
+    case="base",
+    seed=0,
+    accuracy=0.5,
+    scenario="warm_start",
+    network="mini_resnet18",
+    dataset="world_10",
+    history=(),
+    **more,
+):
+    """A finished run's record, as `records.load_runs` gives it; ``more`` are metrics, or settings that it has."""
+    config = ADAMW | {"architecture": network, "dataset": dataset, "case": case, "seed": seed, "scenario": scenario}
+    settings = {name: more.pop(name) for name in tuple(more) if name in config}
+    metrics = {"accuracy": accuracy, "epochs": 12} | more
+    return {"status": "done", "config": config | settings, "metrics": metrics, "history": list(history), "seconds": 1.0}
+
+
+def failed(**config):
+    """A failed run's record; it has neither metrics nor a history."""
+    return {"status": "failed", "config": record(**config)["config"], "message": "diverged", "seconds": 1.0}
+
+
+def runs(values, network="mini_resnet18", **fields):
+    """A frame of one case from accuracies by seed; None: no such run."""
+    there = [(seed, value) for seed, value in enumerate(values) if value is not None]
+    return run_table([record(seed=seed, accuracy=value, network=network, **fields) for seed, value in there])
+
+
+def phases(*accuracies, case="l2 + augmentation", seed=0, network="mini_resnet18"):
+    """A history of phases with these test accuracies; None where an epoch was not evaluated."""
+    epochs = [(phase, accuracy) for phase, part in enumerate(accuracies, start=1) for accuracy in part]
+    run = {"architecture": network, "dataset": "world_10", "network": ARCHITECTURES[network].title, "case": case}
+    run |= {"scenario": "continual", "seed": seed}
+    rows = [
+        run | {"epoch": i, "phase": phase, "test_accuracy": accuracy} for i, (phase, accuracy) in enumerate(epochs, 1)
+    ]
+    return pd.DataFrame(rows).astype({"test_accuracy": float})
+
+
+def frame_of(cells, architecture="mini_resnet", dataset="photos", epochs=10):
+    """A frame of `frames.frame`'s columns from case -> accuracies by seed; None: that run failed."""
+    rows = [
+        (architecture, dataset, case, seed, "failed" if value is None else "done", value, epochs)
+        for case, values in cells.items()
+        for seed, value in enumerate(values)
+    ]
+    frame = pd.DataFrame(rows, columns=["architecture", "dataset", "case", "seed", "status", "accuracy", "epochs"])
+    return frame.astype({"accuracy": float, "epochs": float})
+
+
+def world(cells=9, seeds=5, cases=TWELVE, effects=None, seed=0, cell_std=0.0, spread=0.02, shared=0.02):
+    """Normal runs of base and ``cases``: seeds share a part; ``effects`` in points by case, ``cell_std`` their spread
+    over cells."""
+    generator, names, effects, rows = rng(seed), ("base", *cases), effects or {}, []
+    for cell, number in itertools.product(range(cells), range(seeds)):
+        lift = generator.normal(0, shared)
+        for case in names:
+            accuracy = 0.5 + lift + effects.get(case, 0) / 100 + generator.normal(0, spread)
+            rows.append((f"network {cell:03d}", "data", case, number, "done", accuracy))
+    frame = pd.DataFrame(rows, columns=["architecture", "dataset", "case", "seed", "status", "accuracy"])
+    lifts = dict(zip(frame.architecture.unique(), generator.normal(0, cell_std / 100, cells), strict=True))
+    moved = frame.architecture.map(lifts).where(frame["case"] != "base", 0)
+    return frame.assign(accuracy=frame.accuracy + moved, epochs=20 + 100 * (frame.accuracy - 0.5))

@@ -6,7 +6,7 @@ profile's own setting to the run that differs in this alone; a run that does not
 so is not done again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from ... import profiles
@@ -108,10 +108,3 @@ def unique(parts: dict[str, list[Run]]) -> list[Run]:
 def grid(profile: Profile) -> tuple[Run, ...]:
     """All runs of a sensitivity profile, each once."""
     return tuple(unique(study(profile)))
-
-
-def around(runs: Iterable[Run]) -> set[Run]:
-    """The runs that a sensitivity study puts beside these into one folder: same case and seed, one setting altered on
-    purpose."""
-    own = [run for run in runs if run.scenario == "transfer" and run.case in ("base", CASE)]
-    return {alter(run) for run in own for alter in LEVELS.values()}
