@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_legible
+from helpers import assert_legible, phases, record
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_paired import phases, record
 
 from plasticity.analysis import figures
 from plasticity.analysis import paired as comparisons

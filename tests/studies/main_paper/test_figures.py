@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_legible
+from helpers import assert_legible, world
 from matplotlib.figure import Figure
-from test_evidence import world
 
 from plasticity.analysis import evidence, figures
-from plasticity.analysis.power import power_table
+from plasticity.analysis.evidence import MEAN_CASES
+from plasticity.analysis.power import GAINS, power_table
 from plasticity.studies.main_paper import figures as claim_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,14 +36,14 @@ def claims(rows):
 
 @pytest.fixture(scope="module")
 def frame():
-    runs = world(3, cases=evidence.MEAN_CASES, effects={"10M": 20.0})
+    runs = world(3, cases=MEAN_CASES, effects={"10M": 20.0})
     return runs.assign(architecture=runs.architecture.map(NETWORKS), dataset="elpv")
 
 
 @pytest.fixture(scope="module")
 def drawn(frame):
-    best, chances = (table(frame, rng(), draws=199) for table in (evidence.best_of, power_table))
-    gaps = evidence.best_of(frame.assign(status="failed"), rng())
+    best, gaps = (evidence.best_of(part, rng(), MEAN_CASES, 199) for part in (frame, frame.assign(status="failed")))
+    chances = power_table(frame, rng(), 199)
     tables = {
         claim_figures.by_chance: [best, gaps, best[:0]],
         claim_figures.powers: [chances, chances.assign(power=NAN), chances[:0]],
@@ -60,7 +60,7 @@ def test_every_figure_is_legible_no_wider_than_a_phone_and_saved(drawn, tmp_path
 
 
 def test_by_chance_draws_the_gain_beside_its_null(frame):
-    table = evidence.best_of(frame, rng(), evidence.MEAN_CASES, draws=199)
+    table = evidence.best_of(frame, rng(), MEAN_CASES, draws=199)
     table.loc[1, ["gain", "p"]] = table.median_by_chance[1], 0.5
     ax = claim_figures.by_chance(table).axes[0]
     bars = [each for each in ax.collections if each.get_label() == "by chance, median to 95%"]
@@ -74,13 +74,13 @@ def test_by_chance_draws_the_gain_beside_its_null(frame):
 
 
 def test_powers_has_a_panel_for_each_n_and_a_thick_median(frame):
-    table = power_table(frame, rng(), (1, 3), draws=199)
+    table = power_table(frame, rng(), 199)
     for ax, n in zip(claim_figures.powers(table).axes, (5, 10), strict=True):
         assert ax.get_title() == f"n = {n} runs a side\n3 cells"
         for test, (title, _, _) in claim_figures.TESTS.items():
             (line,) = (each for each in ax.lines if each.get_label() == title)
             here = table[(table.n == n) & (table.test == test)]
-            medians = [100 * here[here.gain == gain].power.median() for gain in (1, 3)]
+            medians = [100 * here[here.gain == gain].power.median() for gain in GAINS]
             assert list(line.get_ydata()) == pytest.approx(medians)
 
 

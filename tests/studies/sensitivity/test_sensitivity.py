@@ -53,7 +53,9 @@ ALTERED = [{name} for name in ALTERED] + [{"lr", "optimizer", "momentum"}, {"lr"
 
 @pytest.mark.parametrize("profile", [MINI, QUICK, PAPER], ids=lambda profile: profile.name)
 def test_each_level_differs_from_the_profiles_own_in_one_setting(profile):
-    own = {(run.architecture, run.dataset, run.seed, run.case): run for run in main_grid(profile, cases=("base", "10M"))}
+    own = {
+        (run.architecture, run.dataset, run.seed, run.case): run for run in main_grid(profile, cases=("base", "10M"))
+    }
     for name, some in runs.study(profile).items():
         counts = Counter(run.case for run in some)
         assert counts["base"] == counts["10M"] > 0
