@@ -11,7 +11,6 @@ The paper's text and its released code differ; ``reading`` chooses (the code mad
     "text"    all to zero, in the base case, too           one draw per weight
 """
 
-import copy
 import math
 import re
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .networks.initialisers import draw_initial, draw_whole, has_initialiser, owner
 
 METHODS = {
     "M": "the mean of the tensor's pretrained weights",
@@ -43,9 +44,9 @@ READINGS = ("code", "text")
 UTILITIES = ("magnitude", "gradient")
 SCOPES = ("tensor", "global")
 BIASES = ("smallest", "zero", "keep")
+DEFAULT_BIASES = {"code": "smallest", "text": "zero"}
 ROUNDINGS = ("floor", "bernoulli")
 CHOICES = dict(reading=READINGS, utility=UTILITIES, scope=SCOPES, biases=(None, *BIASES), rounding=ROUNDINGS)
-INITIALISERS = ("reset_parameters", "_reset_parameters")  # what PyTorch's layers call the function that draws them anew
 
 
 class NothingToReset(ValueError):
@@ -146,54 +147,34 @@ def reinitialize(
     """Re-initialise the least useful weights of ``model`` in place and report what changed.
 
     Every parameter with two or more dimensions competes, the head and embeddings included; gains of norm layers and all
-    buffers stay. Exactly floor(P x size) entries change, those with the smallest utility, ties by position; every
-    other entry stays bit for bit. Tied parameters are reset once. (Coetzer et al. 2026, sections 2.3 and 3.1.)
+    buffers stay. Exactly floor(P x size) entries change, those with the smallest utility, ties by position; every other
+    entry stays bit for bit. Tied parameters are reset once. (Coetzer et al. 2026, sections 2.3 and 3.1.)
 
     Args:
         case: percentage and method, "10M"; with ``threshold``, the method alone, "M".
-        reading: "code" or "text", see this module's docstring.
+        reading: "code" or "text" (see above); ``biases`` overrides it: "smallest" (as many as weights), "zero", "keep".
         utility: "magnitude" |w|, or "gradient" |w x g| with g from ``gradients`` (by name, each of its weight's shape).
         scope: weights compete within their own "tensor", or "global" (biases then compete with biases).
-        biases: overrides the reading: "smallest" (reset to zero as many as weights), "zero" (all), "keep".
         threshold: instead of a percentage, reset utilities <= threshold; ``relative``: <= threshold x mean utility.
-        rounding: "floor" (the paper), or "bernoulli" (Hernandez-Garcia et al. 2025: up, with the remainder's chance).
+        rounding: "floor" (the paper), or "bernoulli": up with the remainder's chance (Hernandez-Garcia et al. 2025).
         exclude: parameters or modules to leave alone, by name: ("fc", "cls_token").
         include: one-dimensional weights that compete too, such as norm layers' gains, by name; ``exclude`` wins.
         optimizer: its moments of the reset entries become zero (a step count belongs to the whole tensor and stays).
         generator: source of every random draw; without one, a fresh seed is drawn and reported.
         dry_run: report only; nothing is written.
 
-    Raises:
-        NothingToReset: no entry at all would change. ValueError: naming the value and what is allowed.
+    Raises ValueError that names the value and what is allowed; `NothingToReset` where no entry at all would change.
     """
     case = Case.parse(case)
     _check(case, reading, utility, scope, biases, gradients, threshold, rounding)
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
+    generator = generator or torch.Generator().manual_seed(torch.Generator().seed())
     seed = generator.initial_seed()
     weights, shifts = _competitors(model, exclude, include)
     fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-
-    def choose(utilities: Tensor) -> Tensor:
-        if threshold is not None:
-            return utilities <= (threshold * utilities.mean() if relative else threshold)
-        return _smallest(utilities, _number(fraction, len(utilities), rounding, generator))
-
-    masks = _prune(weights, gradients, scope, choose) if case.method in METHODS else {}
-    if case.method in METHODS and not any(map(_count, masks.values())):
-        raise NothingToReset(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
-    biases = biases or ("zero" if reading == "text" else "smallest")
-    if biases == "zero":
-        masks |= {name: torch.ones_like(shift, dtype=torch.bool) for name, shift in shifts.items()}
-    elif biases == "smallest" and case.method != "base":
-        masks |= _prune(shifts, gradients, scope, choose)
-    if case.method == "biases" and not any(map(_count, masks.values())):
-        raise NothingToReset(f"case 'biases' with biases={biases!r} resets nothing: no bias has an entry to spare")
+    choose = partial(_choose, fraction, threshold, relative, rounding, generator)
+    masks = _masks(case, biases or DEFAULT_BIASES[reading], weights, shifts, partial(_prune, gradients, scope, choose))
     if case.method in ("R", "RM"):  # before anything is written
-        for name in weights:
-            _require_initialiser(model, name, case.method)
-
+        _require_initialisers(model, weights, case.method)
     changes = []
     for name, mask in masks.items():
         parameter, is_bias, reset = model.get_parameter(name), name in shifts, _count(mask)
@@ -212,9 +193,7 @@ def _check(case, reading, utility, scope, biases, gradients, threshold, rounding
     if case.method == "scratch":
         raise ValueError("case 'scratch' means training without pretrained weights; there is nothing to re-initialise")
     if case.method in METHODS and (case.fraction is None) == (threshold is None):
-        raise ValueError(
-            f"case {case} with threshold={threshold}: give a percentage ('10M') or a threshold, one of them"
-        )
+        raise ValueError(f"case {case} with threshold={threshold}: give a percentage ('10M') or a threshold, not both")
     if threshold is not None and not threshold >= 0:
         raise ValueError(f"threshold={threshold} must be zero or more: utilities are absolute values")
     if (utility == "gradient") != (gradients is not None):
@@ -244,8 +223,22 @@ def _named(parameters, entries, argument, kind) -> set[int]:
     return found
 
 
-def _prune(group, gradients, scope, choose) -> dict[str, Tensor]:
-    """Which entries go, a boolean mask per tensor; in scope "global" all tensors compete as one long tensor."""
+def _masks(case, biases, weights, shifts, prune) -> dict[str, Tensor]:
+    """Which entries of each parameter change."""
+    masks = prune(weights) if case.method in METHODS else {}
+    if case.method in METHODS and not any(map(_count, masks.values())):
+        raise NothingToReset(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
+    if biases == "zero":
+        masks |= {name: torch.ones_like(shift, dtype=torch.bool) for name, shift in shifts.items()}
+    elif biases == "smallest" and case.method != "base":
+        masks |= prune(shifts)
+    if case.method == "biases" and not any(map(_count, masks.values())):
+        raise NothingToReset(f"case 'biases' with biases={biases!r} resets nothing: no bias has an entry to spare")
+    return masks
+
+
+def _prune(gradients, scope, choose, group) -> dict[str, Tensor]:
+    """The least useful entries of each tensor, as masks; in scope "global" all compete as one long tensor."""
     if scope == "tensor" or not group:
         return {n: choose(_utility(n, p, gradients).flatten()).view(p.shape) for n, p in group.items()}
     joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
@@ -273,14 +266,16 @@ def _wide(parameter) -> Tensor:
     return parameter.detach().float() if parameter.dtype in (torch.float16, torch.bfloat16) else parameter.detach()
 
 
-def _number(fraction, size, rounding, generator) -> int:
-    """How many of ``size`` entries a fraction is, exactly: 0.29 x 100 is 29, not 28.999..."""
-    share = Fraction(str(fraction)) * size
+def _choose(fraction, threshold, relative, rounding, generator, utilities) -> Tensor:
+    """Mask of the entries that go, of a flat tensor."""
+    if threshold is not None:
+        return utilities <= (threshold * utilities.mean() if relative else threshold)
+    share = Fraction(str(fraction)) * len(utilities)  # exact: 0.29 x 100 is 29, not 28.999...
     count = math.floor(share)
     if rounding == "bernoulli":
         draw = torch.rand((), generator=generator, device=generator.device, dtype=torch.float64)
         count += int(draw < float(share - count))
-    return count
+    return _smallest(utilities, count)
 
 
 def _smallest(utilities: Tensor, count: int) -> Tensor:
@@ -299,14 +294,16 @@ def _smallest(utilities: Tensor, count: int) -> Tensor:
     return mask
 
 
-def _kth_smallest(values: np.ndarray, k: int, sample: int = 2**14, slack: int = 256) -> float:
+def _kth_smallest(values: np.ndarray, k: int, sample: int = 2**16, slack: int = 512) -> float:
     """The k-th smallest (from 0) of a flat array, sought in the few percent that a sample puts around it."""
     step = max(1, len(values) // sample)
-    spread = np.sort(values[::step])
-    low, high = spread[max(0, k // step - slack)], spread[min(len(spread) - 1, k // step + slack)]
+    some = values[::step]
+    bounds = max(0, k // step - slack), min(len(some) - 1, k // step + slack)
+    low, high = np.partition(some, bounds)[list(bounds)]
     near = values[(low <= values) & (values <= high)]
     rank = k - np.count_nonzero(values < low)
-    near, rank = (near, rank) if 0 <= rank < len(near) else (values, k)
+    if not 0 <= rank < len(near):  # the sample was not like the whole
+        near, rank = values, k
     return float(np.partition(near, rank)[rank])
 
 
@@ -327,40 +324,15 @@ def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
         return draw_initial(model, name, count, generator)
     if case.method == "Z":
         return 0.0
-    fresh = _fresh(model, name, generator)  # PyTorch's layers fill a tensor or draw it symmetrically about zero
+    fresh = draw_whole(model, name, generator)  # PyTorch's layers fill a tensor or draw it symmetrically about zero
     return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
 
 
-def has_initialiser(model: nn.Module, name: str) -> bool:
-    """Whether the layer that owns the parameter ``name`` can draw it anew: methods R and RM need that."""
-    return any(hasattr(_owner(model, name), reset) for reset in INITIALISERS)
-
-
-def _owner(model, name) -> nn.Module:
-    return model.get_submodule(name.rpartition(".")[0])
-
-
-def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` values [count], in random order, of the parameter ``name`` as its layer's own initialiser draws it."""
-    fresh = _fresh(model, name, generator)
-    return fresh[torch.randperm(len(fresh), generator=generator, device=generator.device)[:count].cpu()]
-
-
-def _fresh(model, name, generator) -> Tensor:
-    """A parameter as its layer's own initialiser draws it, flat; neither the model nor a global stream takes notice."""
-    layer = copy.deepcopy(_owner(model, name)).float().cpu()
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        # Unlike torch.manual_seed, this leaves the streams of other devices alone.
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        next(getattr(layer, reset) for reset in INITIALISERS if hasattr(layer, reset))()
-    return layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
-
-
-def _require_initialiser(model, name, method):
-    if not has_initialiser(model, name):
-        kind = type(_owner(model, name)).__name__
-        why = f"{name!r} belongs to {kind}, which has no reset_parameters()"
-        raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
+def _require_initialisers(model, weights, method):
+    for name in weights:
+        if not has_initialiser(model, name):
+            why = f"{name!r} belongs to {type(owner(model, name)).__name__}, which has no reset_parameters()"
+            raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
 
 
 def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):

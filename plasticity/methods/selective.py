@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from ..interventions import Intervention
-from ..reinit import METHODS, UTILITIES, Case, NotFinite, NothingToReset, has_initialiser, reinitialize
+from ..networks.initialisers import has_initialiser
+from ..reinit import METHODS, UTILITIES, Case, NotFinite, NothingToReset, reinitialize
 from ..training import notation
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..reinit import clear_moments, draw_initial
+from ..networks.initialisers import draw_initial
+from ..reinit import clear_moments
 from ..training import notation
 from .chains import LAYERS, Call, hidden, traced_calls, watched
 from .selective import Drawing

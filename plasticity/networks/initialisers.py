@@ -1,0 +1,34 @@
+"""How a layer draws its own parameters anew: PyTorch calls it ``reset_parameters``, in attention with an underscore."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+INITIALISERS = ("reset_parameters", "_reset_parameters")
+
+
+def owner(model: nn.Module, name: str) -> nn.Module:
+    """The layer that the parameter ``name`` belongs to."""
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def has_initialiser(model: nn.Module, name: str) -> bool:
+    """Whether that layer can draw the parameter anew: methods R and RM need that."""
+    return any(hasattr(owner(model, name), reset) for reset in INITIALISERS)
+
+
+def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
+    """All values of a parameter, flat, as its layer initialises it; neither model nor global stream takes notice."""
+    layer = copy.deepcopy(owner(model, name)).float().cpu()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        # Unlike torch.manual_seed, this leaves the streams of other devices alone.
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        next(getattr(layer, reset) for reset in INITIALISERS if hasattr(layer, reset))()
+    return layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
+
+
+def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` of these values [count], in random order."""
+    fresh = draw_whole(model, name, generator)
+    return fresh[torch.randperm(len(fresh), generator=generator, device=generator.device)[:count].cpu()]
