@@ -1,5 +1,5 @@
-"""The one command line: ``plasticity COMMAND``, or ``python -m plasticity COMMAND``. Each command is a module of ``cli``,
-which is imported only when it is asked for, so that `status` answers at once."""
+"""The one command line: ``plasticity COMMAND``, or ``python -m plasticity COMMAND``. Each is a module of ``cli``, which
+is imported only when it is asked for, so that `status` answers at once."""
 
 import argparse
 import sys

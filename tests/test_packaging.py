@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
@@ -95,6 +95,35 @@ def test_conda_gets_the_same_extras_in_the_same_versions():
     pip = lines[lines.index("- pip:") + 1 :]
     assert pip == ["- -c constraints.txt", f"- -e .[{','.join(EXTRAS)}]"], "on one line pip would drop the -c"
     assert "- python=3.11" in lines and "- pip" in lines
+
+
+def made(*arguments):
+    """What make would do where nothing is installed yet."""
+    command = ["make", "-n", "ENVIRONMENT=nowhere", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, extras",
+    [
+        (["reproduce", "RESULTS=nowhere"], "suite"),
+        (["reproduce", "RESULTS=nowhere", "ENGINE=dask"], "suite,cluster"),
+        (["worker", "ENGINE=tcp://host:8786"], "suite,cluster"),
+        (["site"], "suite,site"),
+        (["lint"], "suite,test"),
+        (["test"], "suite,test"),
+        (["test-rest"], ",".join(EXTRAS)),
+    ],
+)
+def test_a_target_of_make_installs_what_it_needs(arguments, extras):
+    assert re.findall(r"pip install -q -c constraints.txt -e \"\.\[(.*)\]\"", made(*arguments)) == [extras]
+
+
+def test_make_and_dask_know_the_rooms():
+    assert "--preload plasticity.running.dask " in made("worker") and (ROOT / "plasticity/running/dask.py").is_file()
+    sources = made("--eval", "sources: ; @echo $(SOURCES)", "sources").split()
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "plasticity").rglob("*.py")}
+    assert set(sources[1:]) == {path for path in there if not path.startswith("plasticity/cli/")}
 
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys(({}), None))"
