@@ -226,10 +226,10 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
 def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[dict]:
     """Do the runs that have no record yet; returns the records of all. What is done stays done, however this ends.
 
-    Runs in progress go on from their last epoch. Files in a record's place that are none are set aside and named. A run
+    Runs in progress go on from their last state. Files in a record's place that are none are set aside and named. A run
     that raises is tried again ``retries`` times, then recorded as failed with its traceback; workers that die under it
-    cost it nothing but the current epoch. ``failed``: runs recorded as failed are set aside and tried again. Several
-    processes may call this for the same folder at once: they share the runs.
+    cost it nothing but the epochs since its last state. ``failed``: runs recorded as failed are set aside and tried
+    again. Several processes may call this for the same folder at once: they share the runs.
 
     Raises OSError as soon as the disk is full, and at the end RuntimeError, naming the first, for runs that this place
     could not do, such as for missing weights.

@@ -85,14 +85,14 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
         if isinstance(outcome, Lost) and losses[key] + 1 < LOSSES:
             losses[key] += 1
             if outcome.why != said:  # a scheduler takes all jobs with it
-                say(f"{key}: {outcome.why}; it goes on from its last epoch")
+                say(f"{key}: {outcome.why}; it goes on from its last state")
             said = outcome.why
             waiting.appendleft(key)
         elif isinstance(outcome, Lost):
             why = f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)"
             yield key, JobFailed("place", why)
         elif kind == "disk":
-            kept = "what is recorded is whole, and runs go on from their last checkpoint"
+            kept = "what is recorded is whole, and runs go on from their last state"
             raise OSError(f"{outcome.message}. Free some space and start again: {kept}")
         elif kind == "busy":
             waiting.append(key)

@@ -58,7 +58,7 @@ def test_every_job_is_done_once(pool):
 def test_a_worker_that_dies_is_replaced_and_its_job_done(tmp_path, capsys):
     jobs = {n: (tmp_path / str(n), n) for n in range(6)}
     assert done(die_once, jobs, Processes(2)) == {n: n for n in range(6)}
-    assert capsys.readouterr().out.count("was killed by SIGKILL; it goes on from its last epoch") == 6
+    assert capsys.readouterr().out.count("was killed by SIGKILL; it goes on from its last state") == 6
 
 
 def test_a_job_that_kills_every_worker_is_given_up_and_is_no_failure(monkeypatch):
