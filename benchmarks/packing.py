@@ -48,10 +48,8 @@ def main(n: int = 5640, rounds: int = 3):
         pairs = [[seconds(files, Path(folder), workers) for workers in (1, 2)] for _ in range(rounds)]
     one, two = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
     ratios = " ".join(f"{a / b:.2f}" for a, b in pairs)
-    print(
-        f"{n} JPEGs of {size / 1000:.0f} kB: 1 worker {n / one:.0f} images/s, 2 workers {n / two:.0f}; ratio {one / two:.2f} (rounds "
-        f"{ratios}); {records.machine()}"
-    )
+    speeds = f"1 worker {n / one:.0f} images/s, 2 workers {n / two:.0f}; ratio {one / two:.2f} (rounds {ratios})"
+    print(f"{n} JPEGs of {size / 1000:.0f} kB: {speeds}; {records.machine()}")
 
 
 if __name__ == "__main__":

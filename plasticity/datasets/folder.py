@@ -44,8 +44,8 @@ def listing(images: str | Path) -> Listing:
     Of three parts, ``val`` joins ``train``: validation images are drawn anew for each seed. Relative folders count from
     the project's root.
 
-    Raises FileNotFoundError if the folder is not there; ValueError that names it, or the class, for a file, no images, a
-    single class, fewer than `FEWEST` images of a class to learn from, or a class that train or test lacks.
+    Raises FileNotFoundError if the folder is not there; ValueError that names it, or the class, for a file, no images,
+    a single class, fewer than `FEWEST` images of a class to learn from, or a class that train or test lacks.
     """
     root = (Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()) / Path(images).expanduser()
     if not root.exists():

@@ -235,7 +235,7 @@ def test_a_half_unpacked_folder_is_not_taken_for_complete(tmp_path):
 # --- weights ----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def weights(served, tmp_path, monkeypatch):
-    """(a SimpleNet's weights as the server has them, its entry in ARCHITECTURES) with a true hash, of which 8 digits are known."""
+    """A SimpleNet's weights as the server has them, and its entry in ARCHITECTURES, with 8 digits of their hash."""
     file = tmp_path / "served" / "net.pth"
     torch.save(models.build("simplenet_half", 1000, seed=5).state_dict(), file)
     there = {"url": f"{served[0]}/net.pth", "weights_file": "net.pth", "sha256": file_sha256(file)[:8]}

@@ -1,4 +1,4 @@
-"""Decoding: any kind of image file, bit for bit what torchvision's Resize gives, and clear about files that are none."""
+"""Decoding: any kind of image file, bit for bit what torchvision's Resize gives; files that are none are named."""
 
 import hashlib
 import os

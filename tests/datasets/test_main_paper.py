@@ -29,35 +29,28 @@ def no_downloads(monkeypatch):
 def made(tmp_path_factory):
     """The three layouts, read-only for the tests: {set: root}."""
     folder = tmp_path_factory.mktemp("layouts")
-    return {
-        "dtd": layouts.dtd(folder),
-        "brain_tumor": layouts.brain_tumor(folder, 6),
-        "fruits100": layouts.fruits100(folder),
-    }
+    brain = layouts.brain_tumor(folder, 6)
+    return {"dtd": layouts.dtd(folder), "brain_tumor": brain, "fruits100": layouts.fruits100(folder)}
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Published counts made as small as the layouts, so that those are complete."""
 
-    def shrink(key, parts, total):
+    sizes = {"dtd": ({"images": 5}, 235), "brain_tumor": ({".": None}, 24), "fruits100": ({"train": 4, "val": 1}, 500)}
+    for key, (parts, total) in sizes.items():
         monkeypatch.setitem(real.SETS, key, replace(real.SETS[key], parts=parts, total=total))
 
-    shrink("dtd", {"images": 5}, 235)
-    shrink("brain_tumor", {".": None}, 24)
-    shrink("fruits100", {"train": 4, "val": 1}, 500)
 
-
-def packed(folder, name, source):
+def packed(folder, name, source=None):
     path = prepare(folder, name, source)
     return data.load(folder, name), data.manifest(path)
 
 
 def test_dtd(made, tmp_path, small):
     dataset, manifest = packed(tmp_path, "dtd", made["dtd"])
-    assert dataset.images.shape == (235, 224, 224, 3) and dataset.class_names == real.DTD_CLASSES == tuple(
-        sorted(real.DTD_CLASSES)
-    )
+    names = tuple(sorted(real.DTD_CLASSES))
+    assert dataset.images.shape == (235, 224, 224, 3) and dataset.class_names == real.DTD_CLASSES == names
     assert dataset.sources[:2] == ("images/banded/banded_0002.jpg", "images/banded/banded_0005.jpg")
     assert len(set(dataset.sources)) == 235
     for i in (0, 100, 234):
@@ -67,16 +60,12 @@ def test_dtd(made, tmp_path, small):
     assert manifest["counts"] == {name: 5 for name in real.DTD_CLASSES} and set(manifest["test_counts"].values()) == {1}
     assert manifest["split"] == {"kind": "stratified", "seed": 0, "share": 0.2}
     assert manifest["expected"] == 235 and manifest["complete"] is True
-    assert manifest["origin"] == {"folder": str(made["dtd"])} and set(manifest["versions"]) == {
-        "numpy",
-        "pillow",
-        "imagehash",
-    }
+    assert manifest["origin"] == {"folder": str(made["dtd"])}
+    assert set(manifest["versions"]) == {"numpy", "pillow", "imagehash"}
     assert manifest["duplicates"]["exact"]["number"] == 0 and manifest["duplicates"]["threshold"] == 4
     pixels = dataset.images[~dataset.test].numpy().reshape(-1, 3) / 255
-    assert np.allclose(manifest["mean"], pixels.mean(0), atol=1e-12) and np.allclose(
-        manifest["std"], pixels.std(0), atol=1e-12
-    )
+    assert np.allclose(manifest["mean"], pixels.mean(0), atol=1e-12)
+    assert np.allclose(manifest["std"], pixels.std(0), atol=1e-12)
     assert [p.name for p in tmp_path.iterdir()] == ["dtd"]
 
 
@@ -84,11 +73,8 @@ def test_dtd_official_is_partition_1(made, tmp_path, small):
     dataset, manifest = packed(tmp_path, "dtd_official", made["dtd"])
     lines = (made["dtd"] / "labels/test1.txt").read_text().split()
     assert {s for s, t in zip(dataset.sources, dataset.test, strict=True) if t} == {f"images/{line}" for line in lines}
-    assert (
-        len(lines) == 47
-        and lines[0] == "banded/banded_0008.jpg"
-        and manifest["split"] == {"kind": "official", "partition": 1}
-    )
+    assert len(lines) == 47 and lines[0] == "banded/banded_0008.jpg"
+    assert manifest["split"] == {"kind": "official", "partition": 1}
 
 
 @pytest.mark.parametrize("none", ["notumor", "healthy", "no_tumor", "No Tumor"])
@@ -114,21 +100,15 @@ def test_fruit25_takes_train_and_val_and_never_the_numbered_test(made, tmp_path,
 
 
 def test_the_fruits_drawn_stay_the_same():
-    drawn = real.SETS["fruits100"].drawn
+    drawn = """abiu acai ackee apricot black_mullberry chico coconut cranberry gooseberry grenadilla horned_melon
+        indian_strawberry jackfruit jalapeno jambul kaffir_lime malay_apple mandarine mango mock_strawberry pineapple
+        rose_hip rose_leaf_bramble ugli_fruit yellow_plum"""
+    assert list(real.SETS["fruits100"].drawn) == drawn.split()
     assert len(real.FRUITS_100) == len(set(real.FRUITS_100)) == 100 and list(real.FRUITS_100) == sorted(real.FRUITS_100)
-    assert " ".join(drawn) == DRAWN and len(real.DTD_CLASSES) == 47
 
 
-DRAWN = (
-    "abiu acai ackee apricot black_mullberry chico coconut cranberry gooseberry grenadilla horned_melon indian_strawberry "
-    "jackfruit jalapeno jambul kaffir_lime malay_apple mandarine mango mock_strawberry pineapple rose_hip rose_leaf_bramble "
-    "ugli_fruit yellow_plum"
-)
-
-
-@pytest.mark.parametrize("name", ["dtd", "fruit25"])
-def test_published_counts(name):
-    assert real.published(name) == {"dtd": 5640, "fruit25": 11_250}[name]
+def test_published_counts():
+    assert {name: real.published(name) for name in ("dtd", "fruit25")} == {"dtd": 5640, "fruit25": 11_250}
 
 
 def empty_layout(root, real_set, parts=None):
@@ -239,16 +219,14 @@ def test_duplicates_are_reported_and_kept_together(tmp_path):
     for i, file in enumerate(files[:3]):
         shutil.copy(file, root / "glioma" / f"Te-{i}.png")
     shutil.copy(files[0], root / "pituitary" / "Te-0.png")
-    manifests = {
-        name: data.manifest(prepare(tmp_path / "d", name, root, complete=False))
-        for name in ("brain_tumor", "brain_tumor_grouped")
-    }
-    for manifest in manifests.values():
+    variants = ("brain_tumor", "brain_tumor_grouped")
+    manifests = [data.manifest(prepare(tmp_path / "d", name, root, complete=False)) for name in variants]
+    for manifest in manifests:
         found = manifest["duplicates"]["exact"]
         assert (found["number"], found["images"], found["largest"], found["across_classes"]) == (3, 7, 3, 1)
         names = [[Path(manifest["sources"][i]).name for i in group] for group in found["groups"]]
         assert sorted(map(len, names)) == [2, 2, 3] and all(any(n.startswith("Te") for n in group) for group in names)
-    grouped = manifests["brain_tumor_grouped"]
+    grouped = manifests[1]
     assert grouped["duplicates"]["near"]["across_test"] == grouped["duplicates"]["exact"]["across_test"] == 0
     assert grouped["split"]["kind"] == "grouped" and min(grouped["test_counts"].values()) >= 1
 
@@ -267,9 +245,9 @@ def test_from_an_archive_shared_by_variants(made, tmp_path, suffix, small):
 
 def test_found_in_raw_without_being_told(made, tmp_path, small):
     shutil.copytree(made["brain_tumor"], tmp_path / "raw" / "brain_tumor" / "brain-tumor-mri-dataset")
-    assert len(packed(tmp_path, "brain_tumor", None)[0].images) == 24
+    assert len(packed(tmp_path, "brain_tumor")[0].images) == 24
     layouts.archive(made["fruits100"], tmp_path / "raw" / "fruits-100.zip")
-    assert len(packed(tmp_path, "fruit25", None)[0].images) == 125
+    assert len(packed(tmp_path, "fruit25")[0].images) == 125
 
 
 def test_a_smaller_copy_is_only_taken_when_allowed_and_stays_marked(made, tmp_path):
@@ -305,12 +283,11 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, small):
     root = layouts.dtd(tmp_path)
     file = root / "labels/test1.txt"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join(lines[1:]))
-    with pytest.raises(ValueError, match="do not name each image once: images/banded/banded_0008.jpg"):
-        prepare(tmp_path / "data", "dtd_official", root)
-    file.write_text("\n".join([*lines, "woven/woven_9999.jpg"]))
-    with pytest.raises(ValueError, match="do not name each image once: images/woven/woven_9999.jpg"):
-        prepare(tmp_path / "data", "dtd_official", root)
+    wrong = {"banded/banded_0008.jpg": lines[1:], "woven/woven_9999.jpg": [*lines, "woven/woven_9999.jpg"]}
+    for odd, named in wrong.items():
+        file.write_text("\n".join(named))
+        with pytest.raises(ValueError, match=f"do not name each image once: images/{odd}"):
+            prepare(tmp_path / "data", "dtd_official", root)
     file.unlink()
     with pytest.raises(ValueError, match="test1.txt is missing"):
         prepare(tmp_path / "data", "dtd_official", root)
@@ -338,7 +315,8 @@ def test_command_line_as_users_call_it(made, tmp_path):
 def test_killed_while_decoding(tmp_path):
     """Nothing is taken for packed that is not, and the next attempt does it all."""
     root = layouts.dtd(tmp_path, 12)
-    code = f"from plasticity.datasets.prepare import prepare; prepare({str(tmp_path / 'data')!r}, 'dtd', {str(root)!r}, complete=False)"
+    call = f"prepare({str(tmp_path / 'data')!r}, 'dtd', {str(root)!r}, complete=False)"
+    code = f"from plasticity.datasets.prepare import prepare; {call}"
     process = subprocess.Popen([sys.executable, "-c", code])
     while not list(tmp_path.glob("data/.dtd-*.partial/dtd/images.npy")):
         assert process.poll() is None

@@ -12,7 +12,7 @@ from layouts import largest_file
 
 from plasticity import data
 from plasticity.datasets import main_paper as real
-from plasticity.datasets.prepare import pack, packing, prepare, statistics, write
+from plasticity.datasets.prepare import ensure, pack, packing, prepare, statistics, write
 
 
 def test_round_trip_and_statistics(tmp_path):
@@ -74,6 +74,21 @@ def test_unknown_and_missing_sets_say_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="'photos' is made offline"):
         prepare(tmp_path, "photos", source=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_only_reads_and_names_the_command_that_prepares(tmp_path):
+    command = "'digits' is not packed.*`plasticity prepare digits --data .*00_data_prep"
+    for name, error, words in [
+        ("digits", FileNotFoundError, command),
+        ("folder_mine-0123abcd", FileNotFoundError, "'folder_mine-0123abcd' is not packed.*pack these images again"),
+        ("cats", ValueError, "unknown data set 'cats'"),
+    ]:
+        with pytest.raises(error, match=words):
+            data.load(tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
+    assert ensure(tmp_path, "digits") == tmp_path / "digits" and len(data.load(tmp_path, "digits").images) == 1797
+    pack(tmp_path, "dtd", tiny_arrays(), {"complete": False, "expected": 5640})
+    assert ensure(tmp_path, "dtd") == tmp_path / "dtd"  # `prepare` would refuse it
 
 
 def test_every_set_has_a_title_and_every_variant_a_paper_name():
