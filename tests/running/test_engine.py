@@ -1,4 +1,4 @@
-"""Running many: the same records from one process or two, only what is missing, and no number from a failure."""
+"""Running many: only what is missing, no number from a failure, and clear words where something is wrong."""
 
 import os
 
@@ -9,18 +9,6 @@ from plasticity.cli.inventory import inventory
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
 from plasticity.running import engine, records
-
-
-def numbers(done):
-    return {record["config"]["case"]: (record["metrics"], record["history"]) for record in done}
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_records_of_one(place, tiny_run, tmp_path):
-    runs = [tiny_run(case=case) for case in ("base", "10M", "25N")]
-    one = engine.run_all(runs, place)
-    two = engine.run_all(runs, engine.Place(place.data, str(tmp_path / "other"), workers=2, device="cpu"))
-    assert numbers(one) == numbers(two)
 
 
 def test_trains_only_what_is_missing(place, tiny_run, monkeypatch, capsys):
@@ -39,9 +27,8 @@ def test_trains_only_what_is_missing(place, tiny_run, monkeypatch, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_divergence_is_recorded_as_failed(place, tiny_run):
     done = engine.run_all([tiny_run(lr=1e30)], place)
-    assert (
-        done[0]["status"] == "failed" and "lower the learning rate" in done[0]["message"] and "metrics" not in done[0]
-    )
+    assert done[0]["status"] == "failed" and "metrics" not in done[0]
+    assert "lower the learning rate" in done[0]["message"]
 
 
 def test_an_error_in_one_run_does_not_cost_the_others(place, tiny_run):
