@@ -59,14 +59,6 @@ def style():
     return matplotlib.style.context(("default", STYLE))
 
 
-def inline() -> None:
-    """Let this notebook show figures as pictures, whatever MPLBACKEND says; without this they are lines of text."""
-    from IPython import get_ipython
-    from IPython.core.pylabtools import select_figure_formats
-
-    select_figure_formats(get_ipython(), {"png"})
-
-
 def subplots(rows: int, columns: int, height: float = 4.4, width: float = 5.2, **sharing) -> tuple[Figure, np.ndarray]:
     """A figure of panels of that size in cm, at least 10 cm wide, and its axes [rows, columns]."""
     size = max(10, 1 + width * columns) * CM, (height * rows + 2) * CM

@@ -366,9 +366,3 @@ def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
         reason = f"out of GPU memory with {place.workers} workers ({next(iter(str(error).splitlines()), '')})"
         todo = "lower workers, or choose precision bf16 (profile paper_bf16)"
         raise MemoryError(f"{reason}: {todo}; batch_size {run.batch_size} is part of the protocol") from None
-
-
-def assert_made(place: Place, names: list[str]) -> None:
-    """What a notebook's title promised exists and is not empty. Raises AssertionError naming what is not."""
-    lacking = [name for name in names if not (path := Path(place.results) / name).is_file() or not path.stat().st_size]
-    assert not lacking, f"not made in {place.results}: {', '.join(lacking)}"

@@ -71,14 +71,6 @@ def test_paths_count_from_the_root_also_in_notebooks(tmp_path, monkeypatch):
     assert engine.Place("data", "results/mini").results == str(tmp_path / "results/mini")
 
 
-def test_assert_made_names_what_is_lacking(tmp_path):
-    place = engine.Place("data", str(tmp_path))
-    (tmp_path / "there.csv").write_text("x")
-    engine.assert_made(place, ["there.csv"])
-    with pytest.raises(AssertionError, match="not made in .*absent.csv"):
-        engine.assert_made(place, ["there.csv", "absent.csv"])
-
-
 def test_real_data_that_is_missing_is_named(tmp_path):
     place = engine.Place(str(tmp_path / "data"), str(tmp_path / "results"))
     with pytest.raises(FileNotFoundError, match="'dtd' is not in"):
