@@ -109,7 +109,7 @@ def test_a_class_may_be_called_train(images):
 
 
 def test_a_packed_folder_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack the images again"):
+    with pytest.raises(FileNotFoundError, match=r"'folder_gone-0123abcd'.*: pack these images again"):
         prepare(tmp_path, "folder_gone-0123abcd")
 
 

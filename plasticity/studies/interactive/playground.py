@@ -20,6 +20,7 @@ from ... import data, train
 from ...analysis import frames
 from ...analysis.figures import BLUE, GREY, RED, evenly, finish, style, subplots
 from ...analysis.paired import interval
+from ...analysis.verdict import MARGINS, verdict
 from ...datasets.prepare import ensure
 from ...files import file_sha256
 from ...networks.table import architecture
@@ -341,8 +342,8 @@ def summary(done: list[dict]) -> str:
         items = int(frame.test_items.iloc[0])
         chance = float(np.sqrt(base * (100 - base) / items))
         noise = f"{items} test images alone give one a standard error of {chance:.1f} points"
-        return f"{said}. One seed tells nothing: another seed moves accuracies by as much as a few points, and {noise}."
-    says = "has zero outside: a hint, and no more if you tried several cases"
-    if found.low <= 0 <= found.high:
-        says = "has zero inside: no difference is shown"
-    return f"{said} (n = {found.n} pairs). The 95% interval, {found.low:+.2f} to {found.high:+.2f}, {says}."
+        return f"{said}. One seed tells nothing: another seed moves accuracies by a few points, and {noise}."
+    says = verdict(found.low, found.high, 1, MARGINS["points"])
+    hint = "; if you tried several cases, take it for a hint" if says in ("supported", "contradicted") else ""
+    bounds = f"95% interval {found.low:+.2f} to {found.high:+.2f}, n = {found.n} pairs"
+    return f"{said} ({bounds}). That {case} helps is {says}{hint}."
