@@ -104,7 +104,7 @@ def resets(run: Run, record: dict, folder: str | Path) -> dict[str, list[dict]]:
 # --- the verdict ------------------------------------------------------------------------------------------------------
 def comparison(frame: pd.DataFrame) -> pd.DataFrame:
     """Base against the other case of a frame of runs, as strings: accuracy (%) and epochs, and the verdicts on "it
-    helps" and "it stops earlier" (`plasticity.verdict`), by the paired difference and its 95% interval (Student's t
+    helps" and "it stops earlier" (`analysis.verdict`), by the paired difference and its 95% interval (Student's t
     over seeds).
 
     An interval is never taken for narrower than the grain of the numbers allows: one test image, one epoch. Raises
@@ -129,13 +129,13 @@ def _row(frame: pd.DataFrame, value: str, scale: float, grain: float, claim: str
     margin = MARGINS["points"] if unit == "points" else MARGINS["% of base's epochs"] / 100 * means["base"]
     said = verdict(found.low, found.high, side, margin)
     if said == "undecided":
-        said += f": {found.n} seeds show a difference only beyond about {(found.high - found.low) / 2:.1f} {unit}"
+        said += f", {found.n} seeds show a difference only beyond about {(found.high - found.low) / 2:.1f} {unit}"
     if found.n < 2:
-        said += ": it takes two pairs of finished runs"
+        said += ", it takes two pairs of finished runs"
     texts = {"Base": means.pop("base")} | means
     texts = {name: f"{mean:.1f}" if mean == mean else "-" for name, mean in texts.items()}
     text = str(found).partition(" (n")[0]
-    return texts | {"Difference": text, "n": str(found.n), "Claim": claim, "Verdict": said}
+    return texts | {"Difference": text, "n": str(found.n), "Verdict": f"{claim}: {said}"}
 
 
 def sentence(frame: pd.DataFrame) -> str:
@@ -144,7 +144,7 @@ def sentence(frame: pd.DataFrame) -> str:
     failed = int((frame.status != "done").sum())
     lost = f" {failed} runs failed and count nowhere." if failed else ""
     means = f"Base reaches {row['Base']}%, {case} {row[case]}%: {row['Difference']} points over {row['n']} seeds"
-    return f"{means}. That {row['Claim']} is {row['Verdict']}.{lost}"
+    return f"{means}. {row['Verdict']}.{lost}"
 
 
 def widened(found: Difference, grain: float) -> Difference:

@@ -104,7 +104,7 @@ def test_what_the_notebook_and_the_command_line_do(folder, tmp_path):
     assert {record["status"] for record in done} == {"done"}
     table = own.comparison(frames.frame(done))
     assert list(table.n) == ["2", "2"]
-    assert list(table) == ["Measure", "Base", "10M", "Difference", "n", "Claim", "Verdict"]
+    assert list(table) == ["Measure", "Base", "10M", "Difference", "n", "Verdict"]
     reports = own.resets(runs[1], done[1], folder)
     as_run, globally = reports.values()
     weights = [row for row in as_run if row["kind"] == "weight"]
@@ -139,7 +139,7 @@ def frame(base, other, case="10M", epochs=(5, 5), items=1000, status="done"):
 
 GAINS = [0.51, 0.52, 0.53, 0.54, 0.55]  # of 1 to 5 points: mean 3, half the interval 2.776 x 1.58 / sqrt(5) = 1.96
 NOISE = [0.49, 0.5, 0.51]  # half the interval is 4.303 x 1 / sqrt(3) = 2.48
-UNDECIDED = "undecided: 3 seeds show a difference only beyond about 2.5 points"
+UNDECIDED = "undecided, 3 seeds show a difference only beyond about 2.5 points"
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ UNDECIDED = "undecided: 3 seeds show a difference only beyond about 2.5 points"
 )
 def test_the_verdict_on_accuracy(base, other, difference, verdict):
     row = own.comparison(frame(base, other)).iloc[0]
-    assert (row.Difference, row.Claim, row.Verdict, row.n) == (difference, "10M helps", verdict, str(len(base)))
+    assert (row.Difference, row.Verdict, row.n) == (difference, f"10M helps: {verdict}", str(len(base)))
     assert row.Measure == "Test accuracy (%)" and row["Base"] == f"{100 * sum(base) / len(base):.1f}"
 
 
 def test_the_sentence():
     assert own.sentence(frame([0.5] * 3, NOISE, "25N")) == (
-        f"Base reaches 50.0%, 25N 50.0%: +0.0 [-2.5, +2.5] points over 3 seeds. That 25N helps is {UNDECIDED}."
+        f"Base reaches 50.0%, 25N 50.0%: +0.0 [-2.5, +2.5] points over 3 seeds. 25N helps: {UNDECIDED}."
     )
 
 
@@ -172,10 +172,9 @@ def test_epochs_have_a_verdict_too():
         "10M": "5.0",
         "Difference": "-4.0 [-4.4, -3.6]",
         "n": "5",
-        "Claim": "10M stops earlier",
-        "Verdict": "supported",
+        "Verdict": "10M stops earlier: supported",
     }
-    assert own.comparison(frame([0.5] * 5, [0.5] * 5, epochs=(5, 9))).Verdict[1] == "contradicted"
+    assert own.comparison(frame([0.5] * 5, [0.5] * 5, epochs=(5, 9))).Verdict[1] == "10M stops earlier: contradicted"
 
 
 def test_two_seeds_that_gain_one_test_image_each_show_nothing():
@@ -183,14 +182,14 @@ def test_two_seeds_that_gain_one_test_image_each_show_nothing():
     widened = own.widened(Difference(2, 2.5, 2.5, 2.5), 2.5)
     assert (widened.low, widened.high) == pytest.approx((2.5 - 6.484, 2.5 + 6.484), abs=0.01)
     few = frame([0.5, 0.6], [0.525, 0.625], items=40)
-    assert own.comparison(few).Verdict[0].startswith("undecided: 2 seeds")
+    assert own.comparison(few).Verdict[0].startswith("10M helps: undecided, 2 seeds")
     assert own.widened(Difference(5, 3.0, 1.0, 5.0), 0.1) == Difference(5, 3.0, 1.0, 5.0)
 
 
 def test_failed_runs_and_single_pairs_decide_nothing():
     lame = frame([0.5, 0.6], [0.5, 0.6], status="failed")
     row = own.comparison(lame).iloc[0]
-    assert (row.Verdict, row.n) == ("not tested: it takes two pairs of finished runs", "1")
+    assert (row.Verdict, row.n) == ("10M helps: not tested, it takes two pairs of finished runs", "1")
     assert own.sentence(lame).endswith(" 1 runs failed and count nowhere.")
     dead = frame([0.5], [0.5]).assign(status="failed").drop(columns=["accuracy", "epochs", "test_items"])
     assert list(own.comparison(dead)[["Base", "10M", "n"]].iloc[0]) == ["-", "-", "0"]
