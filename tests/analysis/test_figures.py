@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
-from plasticity.analysis import figures
+from plasticity.analysis import figures, verdict
 from plasticity.profiles import CASES, CONTROL_CASES
 from plasticity.training.measures import HISTOGRAM_EDGES as EDGES
 
@@ -187,6 +187,7 @@ def test_forest_has_a_panel_for_each_unit_and_a_colour_and_mark_for_each_verdict
     assert points.yaxis_inverted() and not len(share.get_xticks()) and points.get_title() == "title"
     shown = {text.get_text() for text in figure.legends[0].get_texts()}
     assert shown == set(FOREST.verdict[FOREST["mean"].notna()]) and len(shown) == 4
+    assert list(figures.LOOKS) == [*verdict.VERDICTS, verdict.UNTESTED]
     assert len({mark for _, mark in figures.LOOKS.values()}) == len({c for c, _ in figures.LOOKS.values()}) == 5
 
 

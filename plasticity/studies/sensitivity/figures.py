@@ -5,10 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...analysis.figures import BLUE, RED, forest
+from ...analysis.verdict import ALPHA
 from .runs import OWN
 
 PAIRS = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected."
-CHANGED, SAME = "changed (Holm's p < 0.05)", "no change shown"
+CHANGED, SAME = f"changed (Holm's p < {ALPHA:g})", "no change shown"
 
 
 def effects(table: pd.DataFrame, title: str = "") -> Figure:
@@ -17,7 +18,7 @@ def effects(table: pd.DataFrame, title: str = "") -> Figure:
     Changed: the effect differs from that of the same pairs by default.
     """
     own, rows = table[table.factor == OWN].iloc[0], table[table.factor != OWN]
-    changed = np.where(rows.p_holm < 0.05, CHANGED, SAME)
+    changed = np.where(rows.p_holm < ALPHA, CHANGED, SAME)
     rows = rows.assign(label=rows.factor + ": " + rows.level, unit="10M minus base (points)", verdict=changed)
     looks = {SAME: (BLUE, "o"), CHANGED: (RED, "o")}
     caption = f"Band: by the profile's own setting (n = {own.n:g}). {PAIRS}"
