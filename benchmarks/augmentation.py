@@ -1,4 +1,5 @@
-"""The authors' augmentation of a batch of 32: ``augment.released`` against torchvision image by image, one thread, in one run.
+"""The authors' augmentation of a batch of 32: ``augment.released`` against torchvision image by image, one thread, in
+one run.
 
     python benchmarks/augmentation.py [rounds]
 
@@ -79,7 +80,8 @@ def main(rounds: int = 5):
         for name, times in seconds.items():
             ratios = [slow / fast for slow, fast in zip(times, seconds["ours"], strict=True)]
             print(
-                f"{size:4} px {name:14} {BATCH / statistics.median(times):8.0f} images/s; ours is {statistics.median(ratios):5.1f} "
+                f"{size:4} px {name:14} {BATCH / statistics.median(times):8.0f} images/s; ours is "
+                f"{statistics.median(ratios):5.1f} "
                 f"times as fast ({min(ratios):.1f} to {max(ratios):.1f})"
             )
 

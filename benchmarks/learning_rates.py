@@ -1,4 +1,5 @@
-"""The sweep that chooses a profile's learning rate: base (and ``scratch``, for the reader) on seeds the grid never uses.
+"""The sweep that chooses a profile's learning rate: base (and ``scratch``, for the reader) on seeds the grid never
+uses.
 
     python benchmarks/learning_rates.py efficientnet_lite0 photos_64,elpv_64 0.003,0.01,0.03 --seeds 100,101
 

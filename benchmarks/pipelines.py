@@ -1,10 +1,13 @@
-"""One fine-tuning job by this project's ``fit``, by PyTorch Lightning and by timm, as their users write it: how fast, how big.
+"""One fine-tuning job by this project's ``fit``, by PyTorch Lightning and by timm, as their users write it: how fast,
+how big.
 
-    python benchmarks/pipelines.py --job resnet50 --rounds 3 [--cached] [--device cuda --runs-per-gpu 4] [--markdown FILE]
+    python benchmarks/pipelines.py --job resnet50 --rounds 3 [--cached] [--device cuda --runs-per-gpu 4] [--markdown
+    FILE]
 
-Every contender trains the same network from the same weights on the same images with the same recipe and validates after
-each epoch, in turns, each time in a fresh process. A contender is a name with options, such as lightning+persistent+bf16
-or ours+tf32+compiled; cached reads PNG files of the training size instead of JPEG files of native size.
+Every contender trains the same network from the same weights on the same images with the same recipe and validates
+after each epoch, in turns, each time in a fresh process. A contender is a name with options, such as
+lightning+persistent+bf16 or ours+tf32+compiled; cached reads PNG files of the training size instead of JPEG files of
+native size.
 """
 
 import argparse
@@ -68,7 +71,8 @@ class Clock:
         )
 
     def note(self, kind: str, images: int = 0):
-        """``begin`` of a step (the batch is asked for by ours, is there for the others), ``step``, ``trained``, ``validated``."""
+        """``begin`` of a step (the batch is asked for by ours, is there for the others), ``step``, ``trained``,
+        ``validated``."""
         if self.cuda and kind in ("trained", "validated"):  # steps run ahead of the device, epochs must not
             import torch
 
@@ -81,7 +85,8 @@ class Clock:
             self.epoch = {"from": when}
 
     def summary(self, epochs: int) -> dict:
-        """Median seconds of the epochs after the first; ``beyond`` is the share of the training part outside its steps."""
+        """Median seconds of the epochs after the first; ``beyond`` is the share of the training part outside its
+        steps."""
         first, *later = self.epochs[:epochs]  # our test at the end counts as no epoch
         spans = {"epoch": ("from", "validated"), "training": ("from", "trained"), "steps": ("first", "step")}
         seconds = {name: statistics.median(e[end] - e[start] for e in later) for name, (start, end) in spans.items()}
@@ -200,7 +205,8 @@ def ours(job: Job, folder: Path, device: str, options, clock: Clock):
 
 
 def baseline(job: Job, folder: Path, options, prefetcher: bool = False):
-    """What the baselines share: ours' first network, mean, deviation, and the recipe for training and validation in PIL."""
+    """What the baselines share: ours' first network, mean, deviation, and the recipe for training and validation in
+    PIL."""
     import torch
     from torchvision import transforms as t
 
@@ -294,7 +300,8 @@ def lightning(job: Job, folder: Path, device: str, options, clock: Clock):
 
 
 def timm(job: Job, folder: Path, device: str, options, clock: Clock):
-    """timm's data set, loader (persistent workers by default; its prefetcher on a GPU) and optimiser, in its train.py's loop."""
+    """timm's data set, loader (persistent workers by default; its prefetcher on a GPU) and optimiser, in its train.py's
+    loop."""
     import torch
     from timm.data import create_dataset, create_loader
     from timm.optim import create_optimizer_v2
@@ -415,9 +422,11 @@ def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
 
 
 def table(job: Job, rounds: list[dict[str, dict]]) -> str:
-    """Medians over the rounds in Markdown; ``ours is`` how many times as fast, with the smallest and the largest round."""
+    """Medians over the rounds in Markdown; ``ours is`` how many times as fast, with the smallest and the largest
+    round."""
     lines = [
-        "| contender | training images/s | ours is | images/s in steps | s an epoch | s to the first epoch's end | beyond steps | "
+        "| contender | training images/s | ours is | images/s in steps | s an epoch | s to the first epoch's end "
+        "| beyond steps | "
         "peak GiB | training loss |",
         "|---" * 9 + "|",
     ]
@@ -453,9 +462,12 @@ def compare(title: str, job: Job, device: str, n: int) -> str:
     if set(seen.values()) != {job.train}:
         raise SystemExit(f"no fair comparison: training images an epoch should be {job.train}, were {seen}")
     return (
-        f"## {title} on {device}\n\n{job.architecture} at {job.size} px: {job.train} training and {job.validation} validation "
-        f"images (JPEG of {made['kilobytes']:.0f} kB), batch {BATCH}, {job.epochs} epochs, the first not in the rates; medians of "
-        f"n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, {workers(device)} loader workers, {date.today()}. "
+        f"## {title} on {device}\n\n{job.architecture} at {job.size} px: {job.train} training and "
+        f"{job.validation} validation "
+        f"images (JPEG of {made['kilobytes']:.0f} kB), batch {BATCH}, {job.epochs} epochs, the first not in the "
+        "rates; medians of "
+        f"n = {n} rounds in turns. {made['machine']}, torch {made['torch']}, {workers(device)} loader workers, "
+        f"{date.today()}. "
         f"Packing all for ours, once: {made['packing']:.1f} s.\n\n{table(job, rounds)}\n"
     )
 

@@ -1,4 +1,5 @@
-"""Re-initialising ViT-B/16 (86 M parameters): ``reinitialize(model, "10M")`` against the obvious per-tensor topk, in one run.
+"""Re-initialising ViT-B/16 (86 M parameters): ``reinitialize(model, "10M")`` against the obvious per-tensor topk, in
+one run.
 
 python benchmarks/reinit_speed.py [repeats]
 """
@@ -45,7 +46,8 @@ def main(repeats: int = 7):
     ours, theirs = (statistics.median(pair[side] for pair in rounds) for side in (0, 1))
     ratios = sorted(slow / fast for fast, slow in rounds)
     print(
-        f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round {ratios[0]:.1f} to "
+        f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round "
+        f"{ratios[0]:.1f} to "
         f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {records.machine()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )

@@ -35,7 +35,8 @@ def main(folder: str = "data"):
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             train.fit(run, folder, "cpu")
         print(
-            f"{name}: {images / seconds[1]:.0f} training images a second, validation and test included; {shares(profiler)}"
+            f"{name}: {images / seconds[1]:.0f} training images a second, validation and test included; "
+            f"{shares(profiler)}"
         )
 
 

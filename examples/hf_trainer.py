@@ -1,6 +1,6 @@
 """Re-initialise a Hugging Face model's smallest weights before Trainer fine-tunes it: one callback.
 
-python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10 --case 10M     # photos/<class>/*.jpg
+python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10 --case 10M # photos/<class>/*.jpg
 """
 
 import argparse

@@ -15,7 +15,8 @@ from plasticity import reinitialize
 
 
 class Reinitialize(L.Callback):
-    """Acts once for each module, before the optimiser is built; a checkpoint that is resumed from replaces what it did."""
+    """Acts once for each module, before the optimiser is built; a checkpoint that is resumed from replaces what it
+    did."""
 
     def __init__(self, case="10M", **options):
         self.case, self.options, self.report, self.module = case, options, None, None

@@ -315,7 +315,8 @@ def test_memory_format_does_not_matter(method):
     assert channels_last.w.is_contiguous(memory_format=torch.channels_last)
 
 
-# --- bugs that such code has had in public -------------------------------------------------------------------------------
+# --- bugs that such code has had in public
+# -------------------------------------------------------------------------------
 def test_bug_reset_is_in_place_and_not_in_a_copy():
     model = nn.Linear(10, 10)
     parameter, storage, before = model.weight, model.weight.data_ptr(), model.weight.detach().clone()

@@ -50,7 +50,8 @@ def test_another_seed_is_another_run(world, tiny_run):
 
 
 def test_seeds_are_paired_across_cases(world, tiny_run):
-    """Split, head and batch order are the same for every case of a seed: only the re-initialised entries differ at the start."""
+    """Split, head and batch order are the same for every case of a seed: only the re-initialised entries differ at the
+    start."""
     seen = {}
 
     class Spy(interventions.Intervention):

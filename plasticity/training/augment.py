@@ -160,7 +160,7 @@ def shift_hue(x: Tensor, shift: Tensor) -> None:
     """Turn the hue in place by ``shift`` [n, 1, 1] sixths of a turn, at most 2; the same as by way of HSV.
 
     A hue's distance from green, in sixths of a turn, is (red + blue - green + max - 2 min) / (max - min), and each
-    channel depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2, straight between.
+    channel depends on the hue's distance d from its own colour alone: max up to d = 1, min from d = 2, linear between.
     """
     red, green, blue = x.unbind(1)
     high, low, hue = torch.maximum(red, green), torch.minimum(red, green), red + blue

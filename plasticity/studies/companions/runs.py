@@ -1,8 +1,9 @@
-"""The companion papers' experiments as grids of runs: warm start, continual learning, single task, and all methods on transfer.
+"""The companion papers' experiments as grids of runs: warm start, continual learning, single task, and all methods on
+transfer.
 
-Lee et al. 2024 ("H&T") and Oh et al. 2025 ("SWR"). A profile whose name begins with "companions" has five studies, one for each
-notebook from 50 to 54; ``grid`` gives all of their runs together. In the small profiles networks, data, epochs and with them the
-time scales of the averages shrink; nothing else differs.
+Lee et al. 2024 ("H&T") and Oh et al. 2025 ("SWR"). A profile whose name begins with "companions" has five studies, one
+for each notebook from 50 to 54; ``grid`` gives all of their runs together. In the small profiles networks, data, epochs
+and with them the time scales of the averages shrink; nothing else differs.
 """
 
 from dataclasses import dataclass, replace
@@ -115,7 +116,8 @@ SIZES = {
         noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         cells=((0.1, 0.0), (1.0, 0.0), (1.0, 0.5)),
         whole=("mlp",),
-        # As many averaging windows of 1 / (1 - momentum) steps and as many resets in a phase as H&T's 19,500 steps of 100 epochs have.
+        # As many averaging windows of 1 / (1 - momentum) steps and as many resets in a phase as H&T's 19,500 steps of
+        # 100 epochs have.
         average={
             "ema": "ema(momentum=0.95)",
             "hare_tortoise": "hare_tortoise(momentum=0.95, every=1)",
@@ -161,7 +163,8 @@ SIZES["companions_rehearsal"] = replace(
 def protocol(
     profile: Profile, family: str, scenario: str, case: str = "base", pair: tuple | None = None, **fields
 ) -> list[Run]:
-    """A run for each repeat as H&T train (Table 3): AdamW, warm-up over a tenth of each phase, gradients clipped at 0.5."""
+    """A run for each repeat as H&T train (Table 3): AdamW, warm-up over a tenth of each phase, gradients clipped at
+    0.5."""
     size = SIZES[profile.name]
     network, dataset = pair or size.pairs[family]
     settings = (
@@ -203,7 +206,8 @@ def warm(subset: float = HARDEST[0], noise: float = HARDEST[1]) -> str:
 
 
 def fits(case: str, network: str) -> bool:
-    """Whether every method of a case fits a network; a method that doesn't is refused by name before training starts."""
+    """Whether every method of a case fits a network; a method that doesn't is refused by name before training
+    starts."""
     family = architecture(network).family
     return not any(method in case and family in families for method, families in UNFIT.items())
 
@@ -285,8 +289,8 @@ def continual(profile: Profile) -> dict[str, list[Run]]:
 
 
 def soft_rescaling(profile: Profile) -> dict[str, list[Run]]:
-    """Study 52: SWR's warm start, continual learning and single task (twice a phase's epochs), against vanilla, L2, L2-init and
-    shrink & perturb."""
+    """Study 52: SWR's warm start, continual learning and single task (twice a phase's epochs), against vanilla, L2,
+    L2-init and shrink & perturb."""
     size, parts = SIZES[profile.name], {}
     scenarios = {
         "single task": ("single", {"twice": True}),
@@ -322,7 +326,8 @@ STUDIES = {
 
 
 def companion(name: str, repeats: int = 0, reading: str = "") -> Profile:
-    """The profile of the companion studies: by its own name, or by that of the profile it belongs to ("mini", "quick", "paper")."""
+    """The profile of the companion studies: by its own name, or by that of the profile it belongs to ("mini", "quick",
+    "paper")."""
     profile = get_profile(COMPANION.get(name, name), repeats, reading)
     if profile.name not in SIZES:
         raise ValueError(

@@ -86,7 +86,8 @@ def test_transfer_is_the_main_papers_protocol():
 
 @pytest.mark.parametrize("name", ["quick", "mini", "rehearsal", "paper"])
 def test_a_profile_and_its_companions_can_share_a_folder(name):
-    """Where both have a network, data set, case and seed, it is the same run: else records would be of another protocol."""
+    """Where both have a network, data set, case and seed, it is the same run: else records would be of another
+    protocol."""
     own = {str(run).rpartition("-")[0]: run for run in grid(get_profile(name))}
     shared = [run for run in grid(studies.companion(name)) if str(run).rpartition("-")[0] in own]
     assert shared and all(run == own[str(run).rpartition("-")[0]] for run in shared)
