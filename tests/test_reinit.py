@@ -13,7 +13,7 @@ from torch import nn
 
 from plasticity import Case, reinitialize
 from plasticity.networks import table as models
-from plasticity.reinit import METHODS
+from plasticity.reinit import METHODS, NothingToReset
 
 torch.set_num_threads(1)
 FAST = settings(max_examples=60, deadline=None)
@@ -67,47 +67,85 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=seeded(seed))
 
 
-# --- the methods by hand ----------------------------------------------------------------------------------------------
+# --- by hand ----------------------------------------------------------------------------------------------------------
 ROW = [4.0, -1.0, 2.0, -0.5, 8.0, 0.25, -6.0, 1.25, 3.0, 5.0]  # sum 16: mean 1.6; the two smallest: positions 5 and 3
+BOTH = {"w": [1, 2, 3, 6], "bias": [0.5, -3, 0.25, 2]}
+KEPT, SMALLEST, ZERO = {}, {"bias": [0.5, -3, 0, 2]}, {"bias": [0, 0, 0, 0]}
+FIRST = {"w": [3, 2, 3, 6]}
+PAIR = {"a": [1, 3], "b": [10, 30]}
+NORMS = {"w": [1, 2, 3, 6], "gain": [3, 0.5, 2, 1.5], "other_gain": [9, 9, 9, 1]}
 
 
-@pytest.mark.parametrize("method, value", [("M", 1.6), ("Z", 0.0)])
-def test_m_and_z_write_one_known_number(method, value):
-    model = bag(ROW)
-    report = reinitialize(model, f"20{method}")
-    expected = torch.tensor([[4, -1, 2, value, 8, value, -6, 1.25, 3, 5]])
-    assert torch.equal(model.w, expected.float())
-    assert report.reset == 2
+def zeroed(*positions):
+    return {"w": [0 if i in positions else value for i, value in enumerate(ROW)]}
+
+
+@pytest.mark.parametrize(
+    "tensors, case, options, changes",
+    [
+        ({"w": ROW}, "20M", {}, {"w": [4, -1, 2, 1.6, 8, 1.6, -6, 1.25, 3, 5]}),
+        ({"w": ROW}, "20Z", {}, zeroed(3, 5)),
+        ({"w": [-1, -2, -3, -10]}, "50M", {}, {"w": [-4, -4, -3, -10]}),  # the mean is signed
+        (PAIR, "50M", {}, {"a": [2, 3], "b": [20, 30]}),  # and each tensor's own
+        ({"w": [1, -1, 1, 0.5, -1, 2, -1, 1]}, "50Z", {}, {"w": [0, 0, 0, 0, -1, 2, -1, 1]}),  # ties by position
+        (BOTH, "25M", {"reading": "code"}, FIRST | SMALLEST),
+        (BOTH, "25M", {"reading": "text"}, FIRST | ZERO),
+        (BOTH, "25M", {"reading": "code", "biases": "zero"}, FIRST | ZERO),
+        (BOTH, "25M", {"reading": "text", "biases": "smallest"}, FIRST | SMALLEST),
+        (BOTH, "25M", {"reading": "code", "biases": "keep"}, FIRST),
+        (BOTH, "25M", {"reading": "text", "biases": "keep"}, FIRST),
+        (BOTH, "base", {"reading": "code"}, KEPT),
+        (BOTH, "base", {"reading": "text"}, ZERO),
+        (BOTH, "biases", {"reading": "code"}, SMALLEST),
+        (BOTH, "biases", {"reading": "text"}, ZERO),
+        ({"w": ROW}, "Z", {"threshold": 1.0}, zeroed(1, 3, 5)),  # the bound itself goes
+        ({"w": ROW}, "Z", {"threshold": 0.99}, zeroed(3, 5)),
+        ({"w": ROW}, "Z", {"threshold": 0.5, "relative": True}, zeroed(1, 3, 5, 7)),  # the mean size is 3.1
+        ({"w": ROW}, "Z", {"threshold": 0.4, "relative": True}, zeroed(1, 3, 5)),  # so the bound is 1.24
+        ({"w": ROW}, "Z", {"threshold": 100}, zeroed(*range(10))),
+        (PAIR, "Z", {"threshold": 0.6, "relative": True}, {"a": [0, 3], "b": [0, 30]}),
+        (PAIR, "Z", {"threshold": 0.6, "relative": True, "scope": "global"}, {"a": [0, 0]}),  # the bound is 6.6
+        (BOTH | {"a_bias": [0.01, 0.02]}, "50Z", {"scope": "global"}, {"w": [0, 0, 3, 6], "a_bias": [0, 0]} | SMALLEST),
+        (NORMS, "25M", {}, {"w": [3, 2, 3, 6]}),
+        (NORMS, "25M", {"include": ["gain"]}, {"w": [3, 2, 3, 6], "gain": [3, 1.75, 2, 1.5]}),
+        (NORMS, "25M", {"include": "other_gain"}, {"w": [3, 2, 3, 6], "other_gain": [9, 9, 9, 7]}),
+        (NORMS, "25Z", {"include": "gain", "scope": "global"}, {"w": [0, 2, 3, 6], "gain": [3, 0, 2, 1.5]}),
+        (NORMS, "25M", {"include": ["gain", "other_gain"], "exclude": ["gain"]}, {**FIRST, "other_gain": [9, 9, 9, 7]}),
+    ],
+)
+def test_by_hand(tensors, case, options, changes):
+    shaped = {name: values if "bias" in name or "gain" in name else [values] for name, values in tensors.items()}
+    model = Bag(**{name: torch.tensor(values, dtype=torch.float32) for name, values in shaped.items()})
+    before = snapshot(model)
+    report = reinitialize(model, case, **options)
+    for name, value in model.named_parameters():
+        assert value.flatten().tolist() == pytest.approx((tensors | changes)[name], rel=1e-6), name
+    counts = {name: len(changed(before[name], value)) for name, value in model.named_parameters()}
+    assert {t.name: t.reset for t in report.tensors if t.reset} == {n: count for n, count in counts.items() if count}
+    assert all(t.kind == ("bias" if "bias" in t.name else "weight") for t in report.tensors)
+    assert report.case == case and report.reset == sum(counts.values())
+
+
+def test_a_report_is_printed():
+    report = reinitialize(bag(ROW), "20M")
     assert [(t.name, t.kind, t.size, t.reset) for t in report.tensors] == [("w", "weight", 10, 2)]
-    assert str(report) == f"{'w':40s} weight          2 of         10\n20{method}: 2 entries in 1 tensors"
+    assert str(report) == f"{'w':40s} weight          2 of         10\n20M: 2 entries in 1 tensors"
 
 
-def test_the_mean_is_signed_and_of_the_whole_tensor():
-    model = bag([-1.0, -2.0, -3.0, -10.0])
-    reinitialize(model, "50M")
-    assert model.w.tolist() == [[-4.0, -4.0, -3.0, -10.0]]
-
-
-def test_mn_of_the_code_is_one_draw_a_tensor():
+@pytest.mark.parametrize(
+    "method, reading, expected",
+    [
+        ("MN", "code", lambda draw: 1.6 * (1 + draw(1).expand(3) / 10)),  # one draw per tensor
+        ("MN", "text", lambda draw: 1.6 * (1 + draw(3) / 10)),  # one draw per weight
+        ("NS", "code", lambda draw: 0.2 * draw(3)),
+        ("N", "code", lambda draw: draw(3)),
+    ],
+)
+def test_random_values_come_from_the_generator(method, reading, expected):
     model = bag(ROW)
-    reinitialize(model, "30MN", reading="code", generator=seeded(3))
-    epsilon = torch.randn(1, generator=seeded(3)).item()
-    assert model.w[0, [1, 3, 5]].tolist() == pytest.approx([1.6 * (1 + epsilon / 10)] * 3, rel=1e-6)
-    assert epsilon != 0
-
-
-def test_mn_of_the_text_is_one_draw_a_weight():
-    model = bag(ROW)
-    reinitialize(model, "30MN", reading="text", generator=seeded(3))
-    epsilon = torch.randn(3, generator=seeded(3))
-    assert model.w[0, [1, 3, 5]].tolist() == pytest.approx((1.6 * (1 + epsilon / 10)).tolist(), rel=1e-6)
-
-
-@pytest.mark.parametrize("method, scale", [("NS", 0.2), ("N", 1.0)])
-def test_ns_and_n_are_one_draw_a_weight(method, scale):
-    model = bag(ROW)
-    reinitialize(model, f"30{method}", generator=seeded(3))
-    assert model.w[0, [1, 3, 5]].tolist() == pytest.approx((scale * torch.randn(3, generator=seeded(3))).tolist())
+    reinitialize(model, f"30{method}", reading=reading, generator=seeded(3))
+    drawn = expected(lambda count: torch.randn(count, generator=seeded(3)))
+    assert model.w[0, [1, 3, 5]].tolist() == pytest.approx(drawn.tolist(), rel=1e-6)
 
 
 @pytest.mark.parametrize("method, deviation", [("NS", 0.2), ("N", 1.0)])
@@ -124,53 +162,6 @@ def test_mn_noise_is_a_tenth_of_the_mean():
     reinitialize(model, "100MN", reading="text", generator=seeded(1))
     assert model.w.mean().item() == pytest.approx(mean, rel=0.005)
     assert model.w.std().item() == pytest.approx(mean / 10, rel=0.03)
-
-
-def test_each_tensor_has_its_own_mean():
-    model = Bag(a=torch.tensor([[1.0, 3.0]]), b=torch.tensor([[10.0, 30.0]]))
-    reinitialize(model, "50M")
-    assert model.a.tolist() == [[2.0, 3.0]] and model.b.tolist() == [[20.0, 30.0]]
-
-
-# --- readings and biases ----------------------------------------------------------------------------------------------
-BIAS = [0.5, -3.0, 0.25, 2.0]
-
-
-@pytest.mark.parametrize(
-    "reading, biases, expected",
-    [
-        ("code", None, [0.5, -3, 0, 2]),
-        ("text", None, [0, 0, 0, 0]),
-        ("code", "zero", [0, 0, 0, 0]),
-        ("text", "smallest", [0.5, -3, 0, 2]),
-        ("code", "keep", BIAS),
-        ("text", "keep", BIAS),
-    ],
-)
-def test_biases_by_reading_and_override(reading, biases, expected):
-    model = bag(ROW, bias=BIAS)
-    report = reinitialize(model, "25M", reading=reading, biases=biases)
-    assert model.bias.tolist() == expected
-    rows = {t.name: (t.kind, t.reset) for t in report.tensors}
-    assert rows["w"] == ("weight", 2)
-    assert rows.get("bias", ("bias", 0)) == ("bias", sum(a != b for a, b in zip(BIAS, expected, strict=True)))
-
-
-@pytest.mark.parametrize(
-    "case, reading, expected",
-    [
-        ("base", "code", BIAS),
-        ("base", "text", [0, 0, 0, 0]),
-        ("biases", "code", [0.5, -3, 0, 2]),
-        ("biases", "text", [0, 0, 0, 0]),
-    ],
-)
-def test_base_and_the_bias_control_touch_no_weight(case, reading, expected):
-    model = bag(ROW, bias=BIAS)
-    before = snapshot(model)
-    report = reinitialize(model, case, reading=reading)
-    assert bits(model.w) == bits(before["w"]) and model.bias.tolist() == expected
-    assert report.reset == sum(a != b for a, b in zip(BIAS, expected, strict=True)) and report.case == case
 
 
 def test_norm_shifts_are_biases_and_norm_gains_stay():
@@ -226,13 +217,6 @@ def test_global_scope_is_one_long_tensor(first, second, percentage):
     assert [t.reset for t in report.tensors] == [in_first, len(expected) - in_first]
 
 
-def test_in_global_scope_biases_compete_with_biases():
-    model = bag(ROW, a_bias=[0.01, 0.02, 0.03], b_bias=[1.0, 2.0, 3.0, 4.0, 5.0])
-    reinitialize(model, "25M", scope="global")
-    assert model.a_bias.tolist() == [0, 0, pytest.approx(0.03)] and model.b_bias.tolist() == [1, 2, 3, 4, 5]
-    assert model.w[0, [3, 5]].tolist() == pytest.approx([1.6, 1.6])
-
-
 @FAST
 @given(values, st.data())
 def test_gradient_utility_is_the_size_of_weight_times_gradient(row, data):
@@ -272,17 +256,6 @@ def test_the_floor_is_exact_for_decimal_fractions(percentage, size):
     assert reinitialize(model, f"{percentage}N").reset == expected
 
 
-def test_29_percent_of_100_is_29():
-    assert math.floor(0.29 * 100) == 28  # the trap
-    assert reinitialize(Bag(w=noise(10, 10)), "29N").reset == 29
-
-
-def test_ties_go_by_position():
-    model = bag([1.0, -1.0, 1.0, 0.5, -1.0, 2.0, -1.0, 1.0])
-    reinitialize(model, "50Z")
-    assert model.w.tolist() == [[0, 0, 0, 0, -1, 2, -1, 1]]
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_every_floating_dtype(dtype):
     weight = noise(1, 400).to(dtype)
@@ -315,8 +288,7 @@ def test_memory_format_does_not_matter(method):
     assert channels_last.w.is_contiguous(memory_format=torch.channels_last)
 
 
-# --- bugs that such code has had in public
-# -------------------------------------------------------------------------------
+# --- bugs that such code has had in public ----------------------------------------------------------------------------
 def test_bug_reset_is_in_place_and_not_in_a_copy():
     model = nn.Linear(10, 10)
     parameter, storage, before = model.weight, model.weight.data_ptr(), model.weight.detach().clone()
@@ -348,7 +320,7 @@ def test_a_tied_parameter_is_excluded_by_each_of_its_names():
     model = nn.ModuleDict({"a": nn.Linear(10, 10), "b": nn.Linear(10, 10)})
     model["b"].weight = model["a"].weight
     before = model["a"].weight.detach().clone()
-    with pytest.raises(ValueError, match="resets nothing"):
+    with pytest.raises(NothingToReset, match="resets nothing"):
         reinitialize(model, "10N", exclude=["b"])
     assert bits(before) == bits(model["a"].weight)
 
@@ -401,19 +373,16 @@ def test_bug_stale_optimizer_moments(make):
     optimizer = make(model.parameters())
     model(noise(4, 10)).square().sum().backward()
     optimizer.step()
-    before = {n: optimizer.state[p].copy() for n, p in model.named_parameters()}
-    before = {n: {k: v.clone() for k, v in s.items() if isinstance(v, torch.Tensor)} for n, s in before.items()}
-    gone = {n: smallest(p.abs().flatten().tolist(), 0.2) for n, p in model.named_parameters()}
+    before, weights = copy.deepcopy(optimizer.state_dict()["state"]), [p.detach().clone() for p in model.parameters()]
     reinitialize(model, "20N", optimizer=optimizer)
-    for name, parameter in model.named_parameters():
-        moments = before[name].keys() - {"step"}
-        assert moments
-        for moment in moments:
-            old, new = before[name][moment].flatten(), optimizer.state[parameter][moment].flatten()
-            assert all(new[i] == (0 if i in gone[name] else old[i]) for i in range(len(old)))
-            assert all(old[i] != 0 for i in gone[name])
-        if "step" in before[name]:
-            assert optimizer.state[parameter]["step"].item() == 1
+    for state, weight, after in zip(before.values(), weights, optimizer.state_dict()["state"].values(), strict=True):
+        gone = torch.zeros(weight.numel(), dtype=torch.bool)
+        gone[list(smallest(weight.abs().flatten().tolist(), 0.2))] = True
+        gone = gone.view(weight.shape)
+        moments = state.keys() - {"step"}
+        assert moments and all(torch.equal(after[m], state[m].masked_fill(gone, 0)) for m in moments)
+        assert all(state[m][gone].all() for m in moments), "there was something to clear"
+        assert state.get("step") == after.get("step")
 
 
 def test_the_step_count_of_a_scalar_bias_stays():
@@ -482,46 +451,12 @@ def test_exclude_by_module_and_by_name(exclude, kept):
     assert {t.name for t in report.tensors} == everything - kept
 
 
-# --- rounding and thresholds ------------------------------------------------------------------------------------------
-def normed():
-    model = nn.Sequential(nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4), nn.LayerNorm(40))
-    with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([3.0, 0.5, 2.0, 1.5]))
-        model[2].weight.copy_(torch.linspace(1, 40, 40))
-    return model
-
-
-@pytest.mark.parametrize(
-    "include, competing",
-    [
-        ([], {}),
-        (["1"], {"1.weight": 1}),
-        ("2.weight", {"2.weight": 10}),
-        (["1.weight", "2"], {"1.weight": 1, "2.weight": 10}),
-    ],
-)
-def test_included_gains_compete_as_tensors_of_their_own(include, competing):
-    model = normed()
-    before = snapshot(model)
-    report = reinitialize(model, "25M", biases="keep", include=include)
-    assert {t.name: t.reset for t in report.tensors} == {"0.weight": 10} | competing
-    counts = {name: len(changed(before[name], value)) for name, value in model.state_dict().items()}
-    assert {name: count for name, count in counts.items() if count} == {"0.weight": 10} | competing
-    if "1.weight" in competing:
-        assert model[1].weight.tolist() == [3.0, 1.75, 2.0, 1.5], "the smallest to the mean of its own tensor"
-
-
-def test_included_gains_compete_with_all_in_global_scope_and_exclude_wins():
-    model = Bag(w=[[5.0, 6.0, 7.0, 8.0]], gain=[1.0, 2.0, 3.0, 9.0])
-    reinitialize(model, "25Z", biases="keep", scope="global", include="gain")
-    assert model.gain.tolist() == [0, 0, 3, 9] and model.w.tolist() == [[5, 6, 7, 8]]
-    report = reinitialize(normed(), "25M", biases="keep", include=["1", "2"], exclude=["1"])
-    assert [t.name for t in report.tensors] == ["0.weight", "2.weight"]
+# --- rounding, and what is no gain ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("include", ["0", "1.bias", "nothing", "1.running_mean"])
 def test_what_is_no_gain_cannot_be_included(include):
-    model = normed()
+    model = nn.Sequential(nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4), nn.LayerNorm(40))
     before = snapshot(model)
     with pytest.raises(
         ValueError, match=f"include='{include}' names no one-dimensional weight.*; it has: 1.weight, 2.weight"
@@ -540,33 +475,6 @@ def test_bernoulli_rounding_has_the_expected_mean_and_two_values():
 
 def test_bernoulli_rounding_leaves_whole_numbers_alone():
     assert {reinitialize(Bag(w=noise(1, 100)), "29Z", rounding="bernoulli").reset for _ in range(20)} == {29}
-
-
-@pytest.mark.parametrize(
-    "threshold, relative, positions",
-    [
-        (1.0, False, [1, 3, 5]),  # the bound itself goes
-        (0.99, False, [3, 5]),
-        (0.5, True, [1, 3, 5, 7]),  # the mean of the sizes is 3.1, the bound 1.55
-        (0.4, True, [1, 3, 5]),  # the bound is 1.24
-        (100, False, list(range(10))),
-    ],
-)
-def test_thresholds(threshold, relative, positions):
-    model = bag(ROW)
-    report = reinitialize(model, "Z", threshold=threshold, relative=relative)
-    assert model.w.tolist() == [[0 if i in positions else v for i, v in enumerate(ROW)]]
-    assert report.reset == len(positions) and report.case == "Z"
-
-
-def test_a_relative_threshold_follows_the_scope():
-    small, large = [[1.0, 3.0]], [[10.0, 30.0]]
-    model = Bag(a=torch.tensor(small), b=torch.tensor(large))
-    reinitialize(model, "Z", threshold=0.6, relative=True)
-    assert model.a.tolist() == [[0, 3]] and model.b.tolist() == [[0, 30]]
-    model = Bag(a=torch.tensor(small), b=torch.tensor(large))
-    reinitialize(model, "Z", threshold=0.6, relative=True, scope="global")  # the mean is 11, the bound 6.6
-    assert model.a.tolist() == [[0, 0]] and model.b.tolist() == large
 
 
 # --- the layers' own initialisers -------------------------------------------------------------------------------------
