@@ -176,18 +176,21 @@ def executed(folder, name, made):
         ],
     ],
 )
+@pytest.mark.slow  # wants the extra site
 def test_what_is_no_executed_notebook_of_the_profile_is_refused(tmp_path, profile, name, made, error, said):
     with pytest.raises(error, match=re.escape(said.format(tmp_path))):
         site.build(profile, executed(tmp_path, name, made))
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.slow  # wants the extra site
 def test_without_a_checkout_there_is_no_site(tmp_path, monkeypatch):
     monkeypatch.setattr(site, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match="in a checkout of the project"):
         site.build("mini", executed(tmp_path, "20_analysis", notebook(papermill=NOTED)))
 
 
+@pytest.mark.slow  # wants the extra site
 def test_a_folder_that_is_no_site_is_never_replaced(tmp_path):
     executed(tmp_path, "20_analysis", notebook(papermill=NOTED))
     with pytest.raises(FileExistsError, match="no earlier site"):
