@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .networks.initialisers import draw_initial, draw_whole, has_initialiser, owner
+from .networks.initialisers import draw_initial, draw_whole, require_initialisers
 
 METHODS = {
     "M": "the mean of the tensor's pretrained weights",
@@ -174,7 +174,7 @@ def reinitialize(
     choose = partial(_choose, fraction, threshold, relative, rounding, generator)
     masks = _masks(case, biases or DEFAULT_BIASES[reading], weights, shifts, partial(_prune, gradients, scope, choose))
     if case.method in ("R", "RM"):  # before anything is written
-        _require_initialisers(model, weights, case.method)
+        require_initialisers(model, weights, case.method)
     changes = []
     for name, mask in masks.items():
         parameter, is_bias, reset = model.get_parameter(name), name in shifts, _count(mask)
@@ -255,9 +255,7 @@ def _utility(name, parameter, gradients) -> Tensor:
         weight = weight * gradients[name].to(weight.device, weight.dtype)
     utility = weight.abs()
     if utility.numel() and not math.isfinite(utility.max()):
-        raise NotFinite(
-            f"parameter {name!r} holds NaN or infinite values (or its gradient does): fix the weights first"
-        )
+        raise NotFinite(f"parameter {name!r} holds NaN or infinite values, or its gradient does: fix the weights first")
     return utility
 
 
@@ -326,13 +324,6 @@ def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
         return 0.0
     fresh = draw_whole(model, name, generator)  # PyTorch's layers fill a tensor or draw it symmetrically about zero
     return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
-
-
-def _require_initialisers(model, weights, method):
-    for name in weights:
-        if not has_initialiser(model, name):
-            why = f"{name!r} belongs to {type(owner(model, name)).__name__}, which has no reset_parameters()"
-            raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
 
 
 def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):

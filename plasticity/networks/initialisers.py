@@ -1,6 +1,7 @@
 """How a layer draws its own parameters anew: PyTorch calls it ``reset_parameters``, in attention with an underscore."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,14 @@ def owner(model: nn.Module, name: str) -> nn.Module:
 def has_initialiser(model: nn.Module, name: str) -> bool:
     """Whether that layer can draw the parameter anew: methods R and RM need that."""
     return any(hasattr(owner(model, name), reset) for reset in INITIALISERS)
+
+
+def require_initialisers(model: nn.Module, names: Iterable[str], method: str) -> None:
+    """Raise ValueError if a method would draw parameters whose layer cannot."""
+    for name in names:
+        if not has_initialiser(model, name):
+            why = f"{name!r} belongs to {type(owner(model, name)).__name__}, which has no reset_parameters()"
+            raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
 
 
 def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
