@@ -188,7 +188,6 @@ def test_wrong_hashes_name_both(tmp_path):
         (idx(np.full(20, 10)), "has labels 0 to 10, MNIST has 0 to 9"),
         (idx(np.zeros(19)), r"images of shape \(20, 28, 28\), but 19 labels"),
         (idx(np.zeros((20, 28, 28))), "many is not as MNIST's files are"),
-        (gzip.compress(b"\0\0\x08\x01\0\0\0\x14too few", mtime=0), "many is not as MNIST's files are"),
         (gzip.compress(b"", mtime=0), "many is not as MNIST's files are"),
         (idx(np.zeros(20))[:-12], "t10k-labels-idx1-ubyte.gz cannot be unpacked .EOFError"),
         (
