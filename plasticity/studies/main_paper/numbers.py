@@ -1,7 +1,7 @@
 """Every number that Coetzer, Schreuder and Bosman 2026 (arXiv 2603.20860) publish, as data, with table and row.
 
-Digits are kept as printed (`Decimal`), so that what follows from them follows exactly (see `studies.audit`). Accuracies
-are percent, gains points, lengths epochs.
+Digits are kept as printed (`Decimal`), so that what follows from them follows exactly (see `studies.audit`).
+Accuracies are percent, gains points, lengths epochs.
 """
 
 import csv
