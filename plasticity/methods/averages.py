@@ -1,7 +1,6 @@
 """A slow moving average beside the trained network: it predicts, takes the network back to itself, or teaches it.
 
-In a combination the average begins as the network that the methods before it leave: "10M + ema" averages from the
-re-initialised one.
+In a combination the average begins as the network that the methods before it leave: in "10M + ema" the reset one.
 """
 
 import copy
@@ -16,13 +15,11 @@ from ..training import notation
 
 @dataclass(eq=False)
 class Ema(Intervention):
-    """An exponential moving average of the network, which predicts (Tarvainen & Valpola 2017, sec. 2; Lee et al. 2024,
-    5.1).
+    """An exponential moving average of the network predicts (Tarvainen & Valpola 2017, 2; Lee et al. 2024, 5.1).
 
     After every optimiser step: slow <- momentum x slow + (1 - momentum) x fast, over parameters and float buffers
     (H&T's released code averages normalisation buffers, too); integer buffers are copied. It begins as a copy of the
-    network before the first step and goes on through all phases, with no correction for that start and no ramp-up of
-    the momentum.
+    network before the first step and goes on through all phases, without correction for that start or ramp-up.
 
     momentum: from 0 (the network itself), below 1; 0.999 as Lee et al. 2024, section 4.3.
     """
@@ -67,8 +64,7 @@ class Ema(Intervention):
 
 @dataclass(eq=False)
 class HareTortoise(Ema):
-    """The trained network (hare) goes back to its moving average (tortoise) at intervals (Lee et al. 2024, 4.2,
-    Algorithm 1).
+    """The trained network (hare) goes back to its moving average (tortoise) at intervals (Lee et al. 2024, Alg. 1).
 
     The algorithm as printed assigns the average to the hare; meant are section 4.2's equations: theta_t <- mu theta_t +
     (1 - mu) theta_h after each step, theta_h <- theta_t at each reset. The tortoise predicts (section 4.3). The hare
@@ -93,14 +89,12 @@ class HareTortoise(Ema):
 
 @dataclass(eq=False)
 class SelfDistillation(Ema):
-    """The moving average teaches the network: strength x KL(teacher || student), mean over the batch, is added to the
-    loss.
+    """The moving average teaches the network: strength x KL(teacher || student), the batch's mean, joins the loss.
 
     The comparison of Lee et al. 2024, section 5.1, after Tarvainen & Valpola 2017 (mean teacher; there with noise, mean
     squares and a ramp-up) and Allen-Zhu & Li 2020. The paper leaves open what follows: temperature 1, a constant
     strength, the same augmented images for both. The teacher is in evaluation mode, so that what teaches is the very
-    network that predicts, and no running statistic or random number is touched. The teacher predicts, as `Ema`, which
-    it is at strength 0.
+    network that predicts, and no statistic or random number is touched. It predicts, and is `Ema` at strength 0.
 
     momentum: 0.999; strength: at least 0; 1, the smallest of those tuned over there (1, 5, 10).
     """

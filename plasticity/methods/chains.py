@@ -103,8 +103,7 @@ class Call:
 
 
 class _Trace(TorchFunctionMode):
-    """Who uses which tensor in one forward pass. A tensor is its identity and version: an in-place ReLU makes a new
-    one."""
+    """Who uses which tensor in one forward pass; by identity and version, as an in-place ReLU makes a new one."""
 
     def __init__(self):
         super().__init__()

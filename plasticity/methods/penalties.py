@@ -69,11 +69,10 @@ class L2(Intervention):
 
 @dataclass(eq=False)
 class L2Init(L2):
-    """Regenerative regularisation: strength x ||theta - theta_0||^2, ALL parameters (Kumar et al. 2023b; Lee et al.
-    2024, A.4).
+    """Regenerative regularisation: strength x ||theta - theta_0||^2 (Kumar et al. 2023b; Lee et al. 2024, A.4).
 
-    theta_0 is the network as the seed initialised it, the same in all phases, and also where pretrained weights were
-    loaded over it. (The code released with Lee et al. 2024 covers only two of the parameters.)
+    Over ALL parameters. theta_0 is the network as the seed initialised it, the same in all phases, and also where
+    pretrained weights were loaded over it. (The code released with Lee et al. 2024 covers only two of the parameters.)
 
     strength: at least 0; 1e-3, from the middle of those tuned over in A.4 (1e-4 to 1).
     """
@@ -96,8 +95,7 @@ class L2SP(Intervention):
 
     strength x ||w - w_0||^2 over the backbone + head_strength x ||w||^2 over the head, biases and norm layers included;
     the paper writes alpha / 2 and beta / 2, so alpha is 2 x strength. w_0 are the weights at the beginning of the
-    phase, as the methods before this one in a combination leave them; a phase that begins from initialisation alone has
-    no penalty.
+    phase, as the methods before this one in a combination leave them; a phase from initialisation alone has no penalty.
 
     strength, head_strength: at least 0; 1e-3 each.
     """
@@ -136,11 +134,9 @@ class L2SP(Intervention):
 
 @dataclass(eq=False)
 class SpectralDecoupling(Intervention):
-    """strength / 2 x the mean squared norm of an image's logits (Pezeshki et al. 2021, section 3; Lee et al. 2024,
-    A.4).
+    """strength / 2 x the mean squared norm of an image's logits (Pezeshki et al. 2021, 3; Lee et al. 2024, A.4).
 
-    Summed, not averaged, over the classes. strength: their lambda, at least 0; 1e-3, from the middle of A.4's 1e-5 to
-    1.
+    Summed, not averaged, over the classes. strength: their lambda; 1e-3, from the middle of A.4's 1e-5 to 1.
     """
 
     strength: float = 1e-3

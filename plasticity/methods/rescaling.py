@@ -17,8 +17,7 @@ PRODUCTS = ("auto", "always", "never")
 
 @dataclass(eq=False)
 class SoftRescaling(Intervention):
-    """Soft Weight Rescaling (Oh et al. 2025, arXiv 2507.04683): bounds every layer's norm and leaves the predictions
-    alone.
+    """Soft Weight Rescaling (Oh et al. 2025, arXiv 2507.04683): bounds every layer's norm, not the predictions.
 
     After every optimiser step, with W_l and b_l of layer l and its norm n_l at the start of the first phase:
 
@@ -42,8 +41,7 @@ class SoftRescaling(Intervention):
         "+ re-init"). Meant for decay in steps: under a cosine every step is a decay, and nothing is rescaled.
     product: "auto" takes C_l only where it keeps the promise above, which a trial on two images tells. Where branches
         are added up behind the last norm layer (ResNet), or an activation is not homogeneous, each bias gets its own
-        c_l: the norms are bounded all the same. "always" refuses such networks with a ValueError; "never" takes c_l
-        everywhere.
+        c_l: the norms are bounded all the same. "always" refuses such networks; "never" takes c_l.
     """
 
     features: float = 0.001
@@ -55,11 +53,9 @@ class SoftRescaling(Intervention):
         notation.within(self, features="[0, 1]", classifier="[0, 1]", product=PRODUCTS)
 
     def prepare(self, model, start):
-        """In the first phase find the layers, their order and norms; ValueError if ``product="always"`` refuses the
-        network.
+        """In the first phase find the layers, their order and norms. ValueError where "always" refuses the network.
 
-        Afterwards ``names`` are the layers in order, ``norms`` [layers] the n_l, ``reason`` why C_l is not used ("": it
-        is).
+        Afterwards ``names`` are the layers in order, ``norms`` [layers] the n_l, ``reason`` why C_l is not used.
         """
         if start.phase == 1:
             layers = _layers(model)
@@ -106,8 +102,7 @@ class SoftRescaling(Intervention):
 
 
 def _layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """(weight, bias or None) of every layer by name, as registered; a weight that two layers share is the first
-    one's."""
+    """(weight, bias or None) of every layer by name, as registered; a shared weight is the first layer's."""
     found, seen = {}, set()
     for name, module in model.named_modules():
         for prefix in ("", "in_proj_"):

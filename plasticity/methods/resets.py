@@ -57,8 +57,7 @@ class HeadReset(Intervention):
 
 
 class FrozenHead(Intervention):
-    """The head keeps its initial weights and is never trained (Hoffer et al. 2018, arXiv 1801.04540: a fixed
-    classifier).
+    """The head keeps its initial weights and is never trained (Hoffer et al. 2018, arXiv 1801.04540).
 
     Weight decay does not reach it either. Name it after a case that resets weights ("10M + frozen_head"): its own
     weights are written back when its turn comes.
@@ -74,8 +73,7 @@ class FrozenHead(Intervention):
 
 
 class HeadOnly(Intervention):
-    """Only the head is trained: linear probing. Everything else stays bit for bit, running statistics of norm layers
-    included.
+    """Only the head is trained: linear probing. All else stays bit for bit, running statistics of norm layers included.
 
     Norm layers of the backbone therefore normalise as in evaluation; dropout there goes on.
     """
@@ -99,11 +97,9 @@ class HeadOnly(Intervention):
 
 @dataclass(eq=False)
 class OtherHead(Intervention):
-    """A control: the fresh head is another draw; all else is as without it, bit for bit: other weights, split,
-    augmentation.
+    """A control: the fresh head is another draw; other weights, split and augmentation are the same bit for bit.
 
-    What a method changes should be more than this does. ``draw``: which other head, from 1; the seed's own has no
-    number.
+    What a method changes should be more than this does. ``draw``: which other head, from 1.
     """
 
     draw: int = 1
@@ -124,8 +120,7 @@ def _restore_head(model, start):
 
 
 class Augmentation(Intervention):
-    """Random crops of the image padded by 4 pixels, and horizontal flips, instead of the run's own augmentation (H&T
-    A.4)."""
+    """Random crops of the image padded by 4 pixels, and flips, instead of the run's own augmentation (H&T A.4)."""
 
     augmentation = "crop_flip"
 

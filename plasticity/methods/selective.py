@@ -30,13 +30,11 @@ class Drawing(Intervention):
 
 @dataclass(eq=False)
 class SelectiveReinit(Drawing):
-    """Every ``every`` optimiser steps, the least useful weights get new values (Hernandez-Garcia et al. 2025, their
-    SWR).
+    """Every ``every`` steps the least useful weights get new values (Hernandez-Garcia et al. 2025, their SWR).
 
     every: optimiser steps between two resets, counted through all phases.
     threshold: a weight goes if its utility is at most this share of its tensor's mean utility.
-    fraction: if above 0, instead this share of each tensor goes, rounded up with the remainder's probability
-    (Bernoulli).
+    fraction: if above 0, instead this share of each tensor goes, rounded up with the remainder's probability.
     utility: "gradient" |w g| with the gradient of the step just done, or "magnitude" |w|.
     method: "R" resamples from the layer's own initialiser (``reset_parameters``); or another of reinit.METHODS.
 
@@ -65,8 +63,7 @@ class SelectiveReinit(Drawing):
         return super().prepare(model, start)
 
     def after_step(self, step):
-        """Reset, in place. ``.grad`` still holds the step's gradient: fit clears it only before the next backward
-        pass."""
+        """Reset, in place. ``.grad`` still holds the step's gradient: it is cleared before the next backward pass."""
         if step % self.every:
             return
         named = dict(self.model.named_parameters())

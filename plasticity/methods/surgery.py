@@ -46,9 +46,7 @@ class CReLU(Intervention):
     reshapes = True
 
     def reshape(self, model):
-        """Halve and replace, in place. Raises ValueError, before anything is changed, for a network without such a
-        ReLU, and
-        for layers that can't be halved: odd widths, groups, shared layers or weights."""
+        """Halve and replace, in place. ValueError, where no ReLU is or a layer can't be halved."""
         chains = written_chains(model, (nn.ReLU,))
         if not chains:
             needs = "crelu needs ReLUs after a convolution or linear layer in a plain nn.Sequential"
@@ -96,8 +94,7 @@ def _halve(layer: nn.Module):
 
 
 class LayerNorm(Intervention):
-    """A layer norm before each activation of a plain chain, in place of a batch norm if there is one (Lyle et al.
-    2023).
+    """A layer norm before each activation of a plain chain, instead of a batch norm there (Lyle et al. 2023).
 
     arXiv 2303.01486. After a linear layer nn.LayerNorm(features); after a convolution nn.GroupNorm(1, channels), which
     is layer norm over channels and positions with a gain and shift for each channel.

@@ -1,10 +1,9 @@
 """Hidden units of a network, and two methods that recycle the least useful of them.
 
-A unit is an output channel of a convolution or an output feature of a linear layer, as its activation function shows
-it.
-Only plain chains count: layer, norm layer or none, activation, then pooling, dropout or flattening, then exactly one
-next layer. So what a residual connection, an attention or a functional mean reads is no unit here. Sources: Sokar et
-al. 2023 (arXiv 2302.12902), Dohare et al. 2024 (Nature 632, 768-774; arXiv 2306.13812).
+A unit is an output channel of a convolution or an output feature of a linear layer, as its activation shows it. Only
+plain chains count: layer, norm layer or none, activation, then pooling, dropout or flattening, then exactly one next
+layer. So what a residual connection, an attention or a functional mean reads is no unit here. Sources: Sokar et al.
+2023 (arXiv 2302.12902), Dohare et al. 2024 (Nature 632, 768-774; arXiv 2306.13812).
 """
 
 import copy
@@ -27,9 +26,8 @@ SCORED = 512  # images on which ReDo scores units
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """The hidden units between two layers. Unit i: row i of ``producer.weight``, ``block`` input columns of the
-    consumer from
-    i x block (one, or h x w where a convolution's output was flattened), entry i of ``norm``."""
+    """The hidden units between two layers. Unit i: row i of ``producer.weight``, entry i of ``norm``, and ``block``
+    input columns of the consumer from i x block (one, or h x w where a convolution's output was flattened)."""
 
     producer: nn.Module
     norm: nn.Module | None
@@ -69,8 +67,7 @@ class Units:
 
     @torch.no_grad()
     def renew(self, chosen: Tensor, optimizer: torch.optim.Optimizer | None, generator: torch.Generator) -> None:
-        """Incoming weights of the ``chosen`` units (int64 [k]) redrawn as the layer's ``reset_parameters`` draws them,
-        bias 0.
+        """Incoming weights of the ``chosen`` units (int64 [k]) redrawn as ``reset_parameters`` does, bias 0.
 
         Their entries in a norm layer begin anew (gain 1, shift 0, running mean 0 and variance 1). Moments are cleared;
         a step count, one per tensor, stays.
@@ -110,8 +107,7 @@ def recycle(
 
 @torch.no_grad()
 def mean_activations(model: nn.Module, layers: list[Units], images: Tensor, batch: int = 64) -> list[Tensor]:
-    """E|h| [size] of each layer's units over images [n, 3, h, w] and positions, in evaluation mode; touches no
-    buffer."""
+    """E|h| [size] of each layer's units over images [n, 3, h, w] and positions, in evaluation mode."""
     sums = [units.zeros() for units in layers]
 
     def adding(units, total):
@@ -128,8 +124,7 @@ def mean_activations(model: nn.Module, layers: list[Units], images: Tensor, batc
 
 
 def find_units(model: nn.Module, images: Tensor) -> list[Units]:
-    """The hidden units of a network, layer by layer in forward order, by one pass of images [n, 3, h, w] in evaluation
-    mode.
+    """The hidden units of a network, layer by layer in forward order, by one pass of images [n, 3, h, w].
 
     Not among them: layers called more than once, tied weights, consumers with groups, and whatever is no plain chain.
     """
@@ -199,16 +194,14 @@ def _units_for(method: str, model, start) -> list[Units]:
 
 @dataclass(eq=False)
 class ReDo(Drawing):
-    """Every ``every`` epochs, dormant units are recycled: new incoming weights, no outgoing ones (Sokar et al. 2023,
-    algorithm 1).
+    """Every ``every`` epochs, dormant units get new incoming weights, no outgoing ones (Sokar et al. 2023, alg. 1).
 
     A unit is dormant if s = E|h| / (mean over its layer's units of E|h|) <= threshold (equation 1), over up to 512 of
     the phase's images in evaluation mode and all positions; in a layer that is all zero, every unit is. Dormant units
     of all layers are chosen before any is changed. H&T A.4: every 5 epochs, thresholds from 0.01 to 0.5.
 
     Incoming weights come from the layer's ``reset_parameters``, biases become 0, entries of a norm layer begin anew,
-    the optimiser's moments of all these entries become 0 (its step counts stay). Layers out of training stay as they
-    are.
+    the optimiser's moments of all these entries become 0 (step counts stay). Layers out of training stay.
     """
 
     threshold: float = 0.1
@@ -235,8 +228,7 @@ class ReDo(Drawing):
 
 
 class _Watch:
-    """A forward hook that notes E|h| of a layer's units in training. A copy of the network gets one that does
-    nothing."""
+    """A forward hook that notes E|h| of a layer's units in training. A copy of the network gets an idle one."""
 
     def __init__(self, units: Units | None = None, seen: Tensor | None = None):
         self.units, self.seen = units, seen
@@ -252,16 +244,14 @@ class _Watch:
 
 @dataclass(eq=False)
 class ContinualBackprop(Drawing):
-    """After each step, a share ``rate`` of the mature units of each layer is replaced, the least useful first (Dohare
-    et al. 2024).
+    """After each step a share of each layer's mature units is replaced, least useful first (Dohare et al. 2024).
 
     Utility: u <- decay u + (1 - decay) E|h| sum|w_out|, E over the step's batch and positions, w_out after the step. A
     unit is mature when its age, in steps, exceeds ``maturity``. A layer's count grows by rate x mature units per step;
     each whole unit in it replaces the one with the lowest utility (ties by position), whose weights fare as in ReDo;
     utility and age begin at 0.
 
-    Utilities and ages go on through all phases, as the source knows of no tasks. ``rate=0`` changes nothing, bit for
-    bit.
+    Utilities and ages go on through all phases, as the source knows of no tasks.
     """
 
     rate: float = 1e-4
@@ -272,8 +262,7 @@ class ContinualBackprop(Drawing):
         notation.within(self, rate="[0, 1]", decay="[0, 1)")
 
     def prepare(self, model, start):
-        """Find the units and watch them. ValueError if there are none, or for a compiled network, which ignores new
-        hooks."""
+        """Find the units and watch them. ValueError if there are none, or for a compiled network."""
         if start.compiled:
             ignores = "watches activations with hooks, which a compiled network ignores"
             raise ValueError(f"continual_backprop {ignores}: use compiled=False")

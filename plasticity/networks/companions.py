@@ -1,5 +1,4 @@
-"""The networks of the companion papers (Hare & Tortoise, Soft Weight Rescaling) and small siblings of them for a
-laptop.
+"""The networks of the companion papers (Hare & Tortoise, Soft Weight Rescaling) and their miniatures.
 
 Images are always [batch, 3, height, width]. Grey data has three equal channels; the networks for it look at the first
 alone, so that their numbers of parameters are the papers'. What the papers leave open is decided here: the 5x5
@@ -25,8 +24,7 @@ class FirstChannel(nn.Module):
 
 
 class Chain(nn.Module):
-    """Two chains of plain modules, ``features`` and ``classifier``, whose last module is the head; for images of one
-    size."""
+    """Two chains of plain modules, ``features`` and ``classifier`` (its last is the head), for images of one size."""
 
     def __init__(self, image_size: int, features: nn.Sequential, classifier: nn.Sequential):
         super().__init__()
@@ -50,8 +48,7 @@ def dense(num_classes: int, widths: tuple[int, ...], norm: bool = False) -> nn.S
 
 
 def convolutions(channels: int, layers: tuple, kernel: int = 3, padding: int = 0, norm: bool = False) -> list:
-    """Convolutions with these outputs, each with (``norm``: a batch norm and) a ReLU behind it; "pool": a 2x2
-    max-pool."""
+    """Convolutions with these outputs, each with a ReLU (``norm``: and a batch norm); "pool": a 2x2 max-pool."""
     modules = []
     for layer in layers:
         if layer == "pool":
@@ -75,8 +72,7 @@ def cnn(num_classes: int, norm: bool = False) -> Chain:
 
 
 def mini_cnn(num_classes: int, norm: bool = False) -> Chain:
-    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16 with max-pools, 64 hidden
-    units."""
+    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16, 64 hidden units."""
     features = convolutions(1, (16, "pool", 16, "pool"), padding=1, norm=norm)
     return Chain(8, nn.Sequential(FirstChannel(), *features, nn.Flatten()), dense(num_classes, (16 * 2 * 2, 64)))
 
@@ -86,8 +82,7 @@ mini_mlp, mini_mlp_bn = (partial(network, size=8) for network in (mlp, mlp_bn))
 
 
 def vgg16(num_classes: int, size: int = 64) -> Chain:
-    """VGG-16 with batch norm, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters for 200
-    classes."""
+    """VGG-16 with batch norm, two hidden layers of 1024, no dropout (H&T A.2): 18,075,912 parameters, 200 classes."""
     features = he(nn.Sequential(*make_layers(cfgs["D"], batch_norm=True), nn.Flatten()))
     return Chain(size, features, dense(num_classes, (512 * (size // 32) ** 2, 1024, 1024)))
 

@@ -9,8 +9,7 @@ from ..files import atomic, offline
 
 
 def fetch(name: str, path: Path) -> None:
-    """Write timm's pretrained weights of a network to ``path`` (.safetensors), from the hub's cache or downloaded by
-    timm.
+    """Write timm's pretrained weights of a network to ``path`` (.safetensors), cached or downloaded.
 
     Raises FileNotFoundError, saying what is wanted and where it may be put.
     """

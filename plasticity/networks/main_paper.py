@@ -46,8 +46,7 @@ def simplenet(num_classes: int, width: float = 1.0) -> SimpleNet:
 
 
 def mini_simplenet(num_classes: int) -> SimpleNet:
-    """The miniature of SimpleNet for 32 x 32 images; its few steps need a faster batch norm average than the
-    original's."""
+    """The miniature of SimpleNet for 32 x 32 images; its few steps need a faster batch norm average."""
     layers = [16, "pool", 32, 32, 32, 48, "pool", 64, 64, 64, (96, 1)]
     return SimpleNet(layers, strides=(2,), num_classes=num_classes, padding_1x1=0, bn_momentum=0.1)
 
@@ -80,8 +79,7 @@ class MiniResNet(nn.Module):
 
 
 def mini_vit(num_classes: int) -> VisionTransformer:
-    """The miniature of ViT-B/16 for 32 x 32 images: torchvision's class, patch 8, width 64, depth 4, 4 heads, MLP x
-    2."""
+    """The miniature of ViT-B/16 for 32 x 32 images: patch 8, width 64, depth 4, 4 heads, MLP x 2."""
     shape = {"image_size": 32, "patch_size": 8, "num_layers": 4, "num_heads": 4, "hidden_dim": 64, "mlp_dim": 128}
     return VisionTransformer(num_classes=num_classes, **shape)
 

@@ -134,8 +134,7 @@ def timm_network(name: str, num_classes: int) -> nn.Module:
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
     """A freshly initialised network; the same seed gives the same weights, and no global seed moves.
 
-    The head is an ordinary new ``nn.Linear``, as everybody gets who replaces it (torchvision's own ViT head is all
-    zeros).
+    The head is an ordinary new ``nn.Linear``, as anyone gets who replaces it (torchvision's ViT head is all zeros).
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves other devices' streams alone

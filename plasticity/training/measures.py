@@ -1,7 +1,6 @@
 """``measure``: how plastic a network still is, in ten numbers on a fixed sample, each by a named definition.
 
-Several of these names have more than one meaning in the literature; which one is taken, and from whom, stands with
-each.
+Several of these names have more than one meaning in the literature; which one, and from whom, stands with each.
 """
 
 import math
@@ -35,8 +34,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, initial: dict[str,
     weight_magnitude: sum over the layers of the mean squared weight; Lee et al. 2024, appendix C.
     weight_distance: the same of w - w_0, w_0 from ``initial``; Lee et al. 2024, appendix C.
     zero_gradient: share of exactly zero entries in the gradient of the mean cross-entropy with respect to the features;
-        Lee et al. 2024, appendix C. In float32, as the network runs: where the softmax saturates, a gradient rounds to
-        zero.
+        Lee et al. 2024, appendix C. In float32: where the softmax saturates, a gradient rounds to zero.
     zero_activation: share of exactly zero entries in the features; Lee et al. 2024, appendix C.
     srank: smallest k such that the k largest singular values of the features reach 99% of the sum of all; Kumar et al.
         2020, delta = 0.01, and Lee et al. 2024 (Dohare et al. 2024 call it stable rank). At most min(n, d), like the
@@ -58,8 +56,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, initial: dict[str,
     Args:
         images: float [n, 3, h, w] as the network sees them.
         labels: int64 [n].
-        initial: state dict at initialisation. If it lacks a layer or has another shape there, weight_distance is left
-        out.
+        initial: state dict at initialisation. Where it does not fit, weight_distance is left out.
         head: name of the module that turns features into logits [n, classes].
 
     Cost: 0.08 s for mini_resnet and 512 items of 32 px, 16% of a training epoch of 1,500 items in batches of 32

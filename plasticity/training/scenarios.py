@@ -69,8 +69,7 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class Continual:
-    """Chunks of the data, one per phase, with label noise falling in equal steps to zero (H&T section 5.2; SWR: no
-    noise).
+    """Chunks of the data, one per phase, with label noise falling in equal steps to zero (H&T 5.2; SWR: no noise).
 
     access: "full" trains on all chunks so far; "limited" on the newest one and a ``buffer`` of earlier items (0: the
     newest alone, as SWR). The buffer is a true random sample; "collapsed" keeps the first items of the class-sorted
