@@ -140,7 +140,7 @@ def check(options, seen) -> list[str]:
     for path, (inode, content) in seen["files"].items():
         if not path.exists() or path.stat().st_ino != inode or path.read_bytes() != content:
             faults.append(f"{path} is not the record that was there")
-    rows, about = status.table(options.results, options.profile)
+    rows, about = status.table(Path(options.results), options.profile)
     rows = [row for row in rows if row["architecture"] in {run.architecture for run in runs}]
     faults += [f"{count} runs are {state}" for state in status.STATES[1:] if (count := sum(row[state] for row in rows))]
     faults += [f"left behind: {run}" for run in status.in_progress(Path(options.results))]
