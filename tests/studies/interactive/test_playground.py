@@ -24,15 +24,8 @@ from plasticity.studies.interactive import widgets as playground_widgets
 from plasticity.training import measures
 from plasticity.weights import cached_weights, weights_file
 
-SETTINGS = {
-    "batch_size": 8,
-    "max_epochs": 2,
-    "patience": 0,
-    "augment": "flip",
-    "lr": 0.01,
-    "optimizer": "sgd",
-    "momentum": 0.9,
-}
+SETTINGS = {"batch_size": 8, "max_epochs": 2, "patience": 0, "augment": "flip"}
+SETTINGS |= {"lr": 0.01, "optimizer": "sgd", "momentum": 0.9}
 BOTH = "mini_simplenet", "mini_resnet"
 TINY = Profile(
     "tiny", "for the tests", BOTH, ("photos",), 3, dict.fromkeys(BOTH, SETTINGS), weights="random", seconds_a_run=2.0
@@ -63,28 +56,27 @@ def test_the_defaults_are_runs_of_the_profiles_own_grid(profile):
 
 def test_base_beside_another_scope_or_utility_is_still_the_grids():
     protocol = get_profile("mini", reading="text")
-    runs = playground.pairs(
-        playground.choose(protocol, "vit", "photos", "10M", scope="global", utility="gradient", seed=1), 2
-    )
+    chosen = playground.choose(protocol, "vit", "photos", "10M", scope="global", utility="gradient", seed=1)
+    runs = playground.pairs(chosen, 2)
     assert [(run.case, run.seed) for run in runs] == [("base", 1), ("10M", 1), ("base", 2), ("10M", 2)]
     assert {runs[0], runs[2]} <= set(grid(protocol)) and runs[1].scope == "global"
     assert len(playground.pairs(choose(case="base"), 3)) == 3
 
 
-@pytest.mark.parametrize(
-    ("choices", "says"),
-    [
-        ({"network": "vit"}, "profile 'tiny' has no architecture 'vit'; it has: mini_simplenet, mini_resnet"),
-        ({"dataset": "elpv"}, "profile 'tiny' has no data set 'elpv'; it has: photos"),
-        ({"case": "10Q"}, "unknown case '10Q'"),
-        ({"case": "crelu"}, "changes layers, so that 'random' weights do not fit"),
-        ({"scope": "all"}, "scope='all' is unknown"),
-        ({"seed": -1}, "seed=-1 must be an integer"),
-    ],
-)
-def test_wrong_choices_are_ordinary_errors(choices, says):
+WRONG = {
+    "profile 'tiny' has no architecture 'vit'; it has: mini_simplenet, mini_resnet": {"network": "vit"},
+    "profile 'tiny' has no data set 'elpv'; it has: photos": {"dataset": "elpv"},
+    "unknown case '10Q'": {"case": "10Q"},
+    "changes layers, so that 'random' weights do not fit": {"case": "crelu"},
+    "scope='all' is unknown": {"scope": "all"},
+    "seed=-1 must be an integer": {"seed": -1},
+}
+
+
+@pytest.mark.parametrize("says", WRONG)
+def test_wrong_choices_are_ordinary_errors(says):
     with pytest.raises(ValueError, match=says):
-        choose(**choices)
+        choose(**WRONG[says])
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -126,25 +118,24 @@ def test_every_reset_is_counted_and_nothing_else_moves(place):
     weights = [row for row in seen.rows if row["kind"] == "weight"]
     assert all(row["reset"] == row["size"] // 4 for row in weights) and seen.images == len(seen.after.logits) == 10
     layers = playground.by_scope(choose(case="25M"), place)
-    shares = {
-        name: {row["reset"] / row["size"] for row in rows if row["kind"] == "weight"} for name, rows in layers.items()
-    }
-    assert max(shares["25M, scope tensor"]) <= 0.25 < max(shares["25M, scope global"])
+    one, all_of_them = (
+        max(row["reset"] / row["size"] for row in layers[f"25M, scope {scope}"] if row["kind"] == "weight")
+        for scope in ("tensor", "global")
+    )
+    assert one <= 0.25 < all_of_them
 
 
 def test_a_method_without_a_report_is_compared_tensor_by_tensor(place):
     rows = playground.look(choose(case="scratch"), place, images=2).rows
     kept = {row["name"] for row in rows if row["reset"] < row["size"]}
-    assert kept == {"fc.weight", "fc.bias"} | {
-        row["name"] for row in rows if "bn" in row["name"] or "downsample.1" in row["name"]
-    }
+    norms = {row["name"] for row in rows if "bn" in row["name"] or "downsample.1" in row["name"]}
+    assert kept == {"fc.weight", "fc.bias"} | norms
     assert all(row["reset"] == 0 for row in playground.look(choose(case="ema"), place, images=2).rows)
     wider = choose(network="simplenet", case="crelu + scratch")
     playground.ready(wider, place)
     seen = playground.look(wider, place, images=2)
-    assert len(seen.after.weights) != len(seen.before.weights) and np.isfinite(
-        playground.change(seen.before, seen.after)["kl"]
-    )
+    assert len(seen.after.weights) != len(seen.before.weights)
+    assert np.isfinite(playground.change(seen.before, seen.after)["kl"])
 
 
 def test_base_moves_nothing(place):
@@ -163,10 +154,8 @@ def test_the_change_of_outputs_by_hand():
     found = playground.change(before, after)
     assert found["flips"] == 0.5 and found["features"] == 0.5 and found["logits"] == pytest.approx((np.log(3) + 1) / 4)
     q = 1 / (1 + np.exp(-2))
-    one, two = (
-        0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75),
-        q * np.log(q * (1 + np.exp(-3))) + (1 - q) * (np.log((1 - q) * (1 + np.exp(-3))) + 3),
-    )
+    one = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    two = q * np.log(q * (1 + np.exp(-3))) + (1 - q) * (np.log((1 - q) * (1 + np.exp(-3))) + 3)
     assert found["kl"] == pytest.approx((one + two) / 2)
     assert np.isnan(playground.change(before, state(after.logits, [[1.0], [1.0]]))["features"])
 
@@ -201,17 +190,13 @@ def test_the_grids_records_are_taken_unless_they_are_of_other_weights(place):
     assert playground.plan([base, case], place, 2).to_dict("list") == columns
     first = playground.race([base, case], place)
     path, _ = weights_file(base.architecture, "random", place.data)
-    torch.save(
-        {name: value + 0.01 if value.is_floating_point() else value for name, value in torch.load(path).items()}, path
-    )
+    torch.save({name: value + value.is_floating_point() for name, value in torch.load(path).items()}, path)
     cached_weights.cache_clear()
     assert list(playground.plan([base, case], place).recorded) == ["", ""]
     second = playground.race([base, case], place)
     assert all(a["inputs"] != b["inputs"] for a, b in zip(first, second, strict=True))
-    assert (
-        len(list((place.runs.parent / "set-aside").rglob("*.json"))) == 1
-        and records.load_run(base, place.runs) == first[0]
-    )
+    assert len(list((place.runs.parent / "set-aside").rglob("*.json"))) == 1
+    assert records.load_run(base, place.runs) == first[0]
 
 
 def test_a_stopped_race_keeps_whole_runs_only(place):
@@ -231,9 +216,8 @@ def test_a_stopped_race_keeps_whole_runs_only(place):
 def test_a_run_that_diverges_says_so_and_is_not_kept(place):
     runs = [replace(run, lr=1e12) for run in playground.pairs(choose())]
     done = playground.race(runs, place)
-    assert {record["status"] for record in done} == {
-        "failed"
-    } and "base failed with seed 0: training loss" in playground.summary(done)
+    assert {record["status"] for record in done} == {"failed"}
+    assert "base failed with seed 0: training loss" in playground.summary(done)
     assert not (place.runs.parent / "playground").exists() and len(histories(done)) == 0
 
 
