@@ -1,6 +1,6 @@
 """Re-initialise a Hugging Face model's smallest weights before Trainer fine-tunes it: one callback.
 
-python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10 --case 10M # photos/<class>/*.jpg
+python examples/hf_trainer.py --images photos --model microsoft/resnet-18 --epochs 10  # photos/<class>/*.jpg
 """
 
 import argparse
@@ -35,46 +35,30 @@ class Reinitialize(TrainerCallback):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", required=True, help="a folder with one subfolder of images a class")
-    parser.add_argument(
-        "--model", default="microsoft/resnet-18", help="a name on the hub, timm/<name> too, or a folder"
-    )
+    parser.add_argument("--images", required=True, help="a folder with one subfolder of images per class")
+    parser.add_argument("--model", default="microsoft/resnet-18", help="a name on the hub, timm/<name>, or a folder")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--case", default="10M", help="percentage and method, or base")
     parser.add_argument("--output", default="hf_output", help="folder for checkpoints")
     options = parser.parse_args(arguments)
     set_seed(0)
     data, processor = ImageFolder(options.images), AutoImageProcessor.from_pretrained(options.model)
-    model = AutoModelForImageClassification.from_pretrained(
-        options.model, num_labels=len(data.classes), ignore_mismatched_sizes=True
-    )
+    head = {"num_labels": len(data.classes), "ignore_mismatched_sizes": True}
+    model = AutoModelForImageClassification.from_pretrained(options.model, **head)
 
     def collate(items):
         images, labels = zip(*items, strict=True)
         return dict(processor(list(images), return_tensors="pt")) | {"labels": torch.tensor(labels)}
 
-    settings = TrainingArguments(
-        options.output,
-        num_train_epochs=options.epochs,
-        per_device_train_batch_size=16,
-        learning_rate=0.01,
-        optim="sgd",
-        optim_args="momentum=0.9",
-        lr_scheduler_type="constant",
-        remove_unused_columns=False,
-        save_strategy="epoch",
-        report_to="none",
-    )
+    def accuracy(found):
+        return {"accuracy": (found.predictions.argmax(1) == found.label_ids).mean()}
+
+    sgd = {"optim": "sgd", "optim_args": "momentum=0.9", "learning_rate": 0.01, "lr_scheduler_type": "constant"}
+    loop = {"num_train_epochs": options.epochs, "per_device_train_batch_size": 16, "save_strategy": "epoch"}
+    settings = TrainingArguments(options.output, remove_unused_columns=False, report_to="none", **sgd, **loop)
     train, test = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
-    trainer = Trainer(
-        model,
-        settings,
-        collate,
-        train,
-        test,
-        callbacks=[Reinitialize(options.case)],
-        compute_metrics=lambda found: {"accuracy": (found.predictions.argmax(1) == found.label_ids).mean()},
-    )
+    ours = {"callbacks": [Reinitialize(options.case)], "compute_metrics": accuracy}
+    trainer = Trainer(model, settings, collate, train, test, **ours)
     trainer.train()
     print(f"test accuracy {trainer.evaluate()['eval_accuracy']:.3f}")
 

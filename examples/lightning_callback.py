@@ -1,5 +1,6 @@
 """Re-initialise any LightningModule's smallest weights before it is fitted: one callback, here with a timm network.
-python examples/lightning_callback.py --images photos --model resnet18 --epochs 10 --case 10M     # photos/<class>/*.jpg
+
+python examples/lightning_callback.py --images photos --model resnet18 --epochs 10  # photos/<class>/*.jpg
 """
 
 import argparse
@@ -15,8 +16,7 @@ from plasticity import reinitialize
 
 
 class Reinitialize(L.Callback):
-    """Acts once for each module, before the optimiser is built; a checkpoint that is resumed from replaces what it
-    did."""
+    """Acts once for each module, before the optimiser is built; resuming from a checkpoint replaces what it did."""
 
     def __init__(self, case="10M", **options):
         self.case, self.options, self.report, self.module = case, options, None, None
@@ -35,12 +35,8 @@ class Classifier(L.LightningModule):
         return F.cross_entropy(self.model(batch[0]), batch[1])
 
     def validation_step(self, batch):
-        self.log(
-            "accuracy",
-            (self.model(batch[0]).argmax(1) == batch[1]).float().mean(),
-            prog_bar=True,
-            batch_size=len(batch[1]),
-        )
+        right = (self.model(batch[0]).argmax(1) == batch[1]).float()
+        self.log("accuracy", right.mean(), prog_bar=True, batch_size=len(right))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
@@ -48,7 +44,7 @@ class Classifier(L.LightningModule):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", required=True, help="a folder with one subfolder of images a class")
+    parser.add_argument("--images", required=True, help="a folder with one subfolder of images per class")
     parser.add_argument("--model", default="resnet18", help="any name of timm.list_models(pretrained=True)")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--case", default="10M", help="percentage and method, or base")
@@ -57,9 +53,8 @@ def main(arguments=None):
     module = Classifier(options.model, len(data.classes))
     data.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module.model))
     train, test = random_split(data, [0.8, 0.2], draws)
-    trainer = L.Trainer(
-        max_epochs=options.epochs, callbacks=[Reinitialize(options.case)], logger=False, log_every_n_steps=1
-    )
+    quiet = {"logger": False, "log_every_n_steps": 1}
+    trainer = L.Trainer(max_epochs=options.epochs, callbacks=[Reinitialize(options.case)], **quiet)
     trainer.fit(module, DataLoader(train, 16, shuffle=True, drop_last=True), DataLoader(test, 64))
     print(f"test accuracy {trainer.callback_metrics['accuracy']:.3f}")
 

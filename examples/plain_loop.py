@@ -23,7 +23,7 @@ def accuracy(model, loader, device):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", required=True, help="a folder with one subfolder of images a class")
+    parser.add_argument("--images", required=True, help="a folder with one subfolder of images per class")
     parser.add_argument("--model", default="resnet18", help="any name of timm.list_models(pretrained=True)")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--case", default="10M", help="percentage and method, or base")
