@@ -10,26 +10,19 @@ import subprocess
 
 import pytest
 import torch
-from helpers import fill, tiny_arrays  # noqa: F401
+from helpers import tiny_arrays
+from hypothesis import settings
 
 from plasticity import Run
 from plasticity.datasets.prepare import pack
 from plasticity.networks import table as networks
 
 torch.set_num_threads(1)
+settings.register_profile("plasticity", deadline=None)  # other processes may take the time
+settings.load_profile("plasticity")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # else what is started in the background would ignore it
 
-LONG = (
-    "notebooks",
-    "site",
-    "grid",
-    "dask",
-    "imagenet_profile",
-    "paper_profile",
-    "companion_profile",
-    "playground",
-    "own",
-)
+LONG = "notebooks site grid dask imagenet_profile paper_profile companion_profile playground own".split()
 
 
 def pytest_collection_modifyitems(items):

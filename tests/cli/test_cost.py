@@ -16,7 +16,7 @@ from plasticity.running import records
     "name, gflop, parameters",
     [
         ("resnet50", 24.6, 25_557_032),
-        ("vit_b_16", 105, 86_567_656),
+        pytest.param("vit_b_16", 105, 86_567_656, marks=pytest.mark.slow),
     ],  # ResNet-50: 3 x 4.1 billion multiply-adds an image
 )
 def test_the_counts_are_the_stated_ones(name, gflop, parameters):

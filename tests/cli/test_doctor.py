@@ -92,6 +92,7 @@ def test_what_pip_finds_broken_is_shown(ask, pip):
     assert code == 0 and lines_with(lines, "note  pip check: timm 1.0 has requirement torch>=9")
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_does_not_fit_is_a_line_and_no_traceback(tmp_path):
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])

@@ -245,7 +245,7 @@ def test_fruit_recipes_are_known_and_differ():
     assert len(set(offline.FRUITS.values())) == 25, "two fruits have one recipe"
 
 
-@pytest.mark.parametrize("pixels", [64, 128])
+@pytest.mark.parametrize("pixels", [64, pytest.param(128, marks=pytest.mark.slow)])
 def test_photographs_at_the_sizes_of_imagenet_networks_are_seldom_enlarged(pixels):
     sizes = [int(text.split("size=")[1]) for text in made(f"photos_{pixels}").sources]
     assert max(sizes) < 9 * pixels // 4 and sum(size >= pixels for size in sizes) > 0.85 * len(sizes)
