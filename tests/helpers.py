@@ -24,11 +24,8 @@ from plasticity.running.checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 ADAMW = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
-T = {
-    1: 12.706204736,
-    2: 4.302652730,
-    3: 3.182446305,
-}  # the 97.5% quantiles of Student's t with so many degrees of freedom
+# the 97.5% quantiles of Student's t with so many degrees of freedom
+T = {1: 12.706204736, 2: 4.302652730, 3: 3.182446305}
 TWELVE = CASES[1:]
 
 

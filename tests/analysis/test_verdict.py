@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plasticity.analysis.figures import LOOKS
 from plasticity.analysis.verdict import MARGINS, UNTESTED, VERDICTS, verdict
 
 NAN = math.nan
@@ -48,5 +49,6 @@ def test_a_claim_turned_round_is_judged_by_the_turned_interval(bounds, margin):
     assert (verdict(low, high, 1, margin) == "supported") == (verdict(low, high, -1, margin) == "contradicted")
 
 
-def test_margins_are_above_zero():
+def test_margins_are_above_zero_and_every_verdict_has_a_look_of_its_own():
     assert min(MARGINS.values()) > 0
+    assert set(LOOKS) == {*VERDICTS, UNTESTED} and len(set(LOOKS.values())) == len(LOOKS)
