@@ -145,7 +145,7 @@ def correlation_map(table: pd.DataFrame) -> Figure:
     ax, look = axes[0, 0], {"cmap": SIGNED, "vmin": -1, "vmax": 1, "cbar": False, "annot_kws": {"size": 7}}
     sns.heatmap(r.fillna(0), annot=texts.astype(object).fillna("-"), fmt="", ax=ax, **look)
     counts = [f"{_narrow(name, 16)}\nn = {span(only(table, network=name).n)}" for name in names]
-    ax.set_xticks([i + 0.5 for i in range(len(names))], counts)
+    ax.set_xticks([i + 0.5 for i in range(len(names))], counts, rotation=0)
     ax.set_yticks([i + 0.5 for i in range(len(METRICS))], [name.replace("_", " ") for name in METRICS])
     caption = "Pearson's r with the final test accuracy, and its 95% interval (Fisher's z); metrics at the end of the"
     return finish(
