@@ -1,6 +1,6 @@
 """A pool of workers on other machines, which may come and go: a Dask cluster, used like the pools of `workers`.
 
-``pip install 'plasticity[cluster]'``, then ``dask scheduler`` once and ``dask worker ADDRESS --nthreads 1`` for each
+``pip install '.[cluster]'``, then ``dask scheduler`` once and ``dask worker ADDRESS --nthreads 1`` for each
 worker, all of them where this package can be imported. Nothing that matters is kept by the scheduler or in a worker:
 the records on disk are the only truth, so a run that is done twice, or whose worker dies, does no harm.
 """
@@ -26,7 +26,7 @@ try:
     from distributed import Client, KilledWorker, as_completed, get_worker
     from distributed.comm import CommClosedError
 except ImportError as error:
-    raise ImportError(f"a cluster needs dask.distributed ({error}): pip install 'plasticity[cluster]'") from None
+    raise ImportError(f"a cluster needs dask.distributed ({error}): pip install '.[cluster]' in the checkout") from None
 
 PAUSE = 0.5  # seconds between two looks for a scheduler or for workers
 AGAIN = object()

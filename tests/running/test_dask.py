@@ -327,4 +327,4 @@ def test_the_scheduler_goes_away_and_comes_back(own, capfd):
 def test_without_the_library():
     lines = "import sys; sys.modules['distributed'] = None; import plasticity.running.dask"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1].endswith("pip install 'plasticity[cluster]'")
+    assert done.stderr.splitlines()[-1].endswith("pip install '.[cluster]' in the checkout")
