@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import equal, state_of
 from PIL import Image, ImageOps
 from torch import nn
 
@@ -66,23 +67,9 @@ def test_simplenet_is_the_variant_5m_m1():
         elif isinstance(module, nn.MaxPool2d):
             assert module.kernel_size == 2 and module.stride == 2
             found.append("pool")
-    assert found == [
-        (3, 3, 64, 2),
-        (3, 64, 128, 2),
-        (3, 128, 128, 2),
-        (3, 128, 128, 1),
-        (3, 128, 128, 1),
-        (3, 128, 128, 1),
-        "pool",
-        (3, 128, 256, 1),
-        (3, 256, 256, 1),
-        (3, 256, 256, 1),
-        (3, 256, 512, 1),
-        "pool",
-        (1, 512, 2048, 1),
-        (1, 2048, 256, 1),
-        (3, 256, 256, 1),
-    ]
+    first = [(3, 3, 64, 2), (3, 64, 128, 2), (3, 128, 128, 2), *[(3, 128, 128, 1)] * 3, "pool"]
+    second = [(3, 128, 256, 1), (3, 256, 256, 1), (3, 256, 256, 1), (3, 256, 512, 1), "pool"]
+    assert found == [*first, *second, (1, 512, 2048, 1), (1, 2048, 256, 1), (3, 256, 256, 1)]
     assert (model.classifier.in_features, model.classifier.out_features) == (256, 10)
     assert len(modules) == 13 * 3 + 2
 
@@ -161,7 +148,7 @@ def test_file_sha256_is_the_files_hash(saved):
     assert file_sha256(saved) == digest(saved)
 
 
-def testcached_weights_gives_back_what_was_saved(saved):
+def test_read_weights_gives_back_what_was_saved(saved):
     for sha256 in (None, digest(saved), digest(saved)[:8]):
         state = read_weights(str(saved), sha256)
         assert {n: tuple(v.shape) for n, v in state.items()} == {"weight": (2, 3), "bias": (2,)}
@@ -247,66 +234,46 @@ def trained(seed):
     return model.state_dict()
 
 
-def heads(state):
-    return {n: v.clone() for n, v in state.items() if n.startswith("fc.")}
-
-
-def assert_loaded(model, state, head):
-    mine = model.state_dict()
-    assert all(torch.equal(mine[n], state[n]) for n in mine if not n.startswith("fc."))
-    assert all(torch.equal(mine[n], head[n]) for n in head) and head["fc.weight"].shape[0] == 4
-
-
-def test_load_backbone_copies_all_but_the_head():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state,
+        lambda state: dict(reversed(state.items())),  # equal names in another order go by name
+        lambda state: {n if n[:3] == "fc." else f"m.{i}": v for i, (n, v) in enumerate(state.items())},  # else by order
+        lambda state: {n: v for n, v in state.items() if n[:3] != "fc."},  # a head is not needed
+    ],
+)
+def test_load_backbone_copies_all_but_the_head(change):
     model, state = models.build("mini_resnet", 4, seed=0), trained(1)
-    parameter, head = model.conv1.weight, heads(model.state_dict())
-    load_backbone(model, state, "fc")
-    assert_loaded(model, state, head)
+    parameter, before = model.conv1.weight, state_of(model)
+    load_backbone(model, change(state), "fc")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, (before if name.startswith("fc.") else state)[name]), name
+    assert len(before["fc.weight"]) == 4
     assert model.conv1.weight is parameter and parameter.data_ptr() != state["conv1.weight"].data_ptr()
 
 
-def test_equal_names_in_another_order_go_by_name():
+BACKBONE = sum(not name.startswith("fc.") for name in models.build("mini_resnet", 4, seed=0).state_dict())
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        (
+            "layers.2.conv1.weight",
+            torch.zeros(5, 5, 1, 1),
+            r"'layers\.2\.conv1\.weight' have shape \(5, 5, 1, 1\).*\(24,",
+        ),
+        ("bn1.running_mean", None, f"hold {BACKBONE - 1} tensors besides the head 'fc', the model {BACKBONE}"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_copied(name, value, message):
     model, state = models.build("mini_resnet", 4, seed=0), trained(1)
-    head = heads(model.state_dict())
-    load_backbone(model, dict(reversed(state.items())), "fc")
-    assert_loaded(model, state, head)
-
-
-def test_other_names_in_the_same_order_go_by_order():
-    model, state = models.build("mini_resnet", 4, seed=0), trained(1)
-    head = heads(model.state_dict())
-    renamed = {(n if n.startswith("fc.") else f"module.{i}"): v for i, (n, v) in enumerate(state.items())}
-    load_backbone(model, renamed, "fc")
-    assert_loaded(model, state, head)
-
-
-def test_a_state_without_a_head_will_do():
-    model, state = models.build("mini_resnet", 4, seed=0), trained(1)
-    head = heads(model.state_dict())
-    load_backbone(model, {n: v for n, v in state.items() if not n.startswith("fc.")}, "fc")
-    assert_loaded(model, state, head)
-
-
-def unchanged_after(model, state, message):
-    before = {n: v.clone() for n, v in model.state_dict().items()}
+    before = state_of(model)
+    state = {n: value if n == name else v for n, v in state.items()}
     with pytest.raises(ValueError, match=message):
-        load_backbone(model, state, "fc")
-    assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
-
-
-def test_a_wrong_shape_is_named_and_nothing_is_copied():
-    state = trained(1)
-    state["layers.2.conv1.weight"] = torch.zeros(5, 5, 1, 1)
-    model = models.build("mini_resnet", 4, seed=0)
-    unchanged_after(model, state, r"'layers\.2\.conv1\.weight' have shape \(5, 5, 1, 1\).*\(24,")
-
-
-def test_a_wrong_count_is_named_and_nothing_is_copied():
-    state = trained(1)
-    count = sum(not n.startswith("fc.") for n in state)
-    del state["bn1.running_mean"]
-    model = models.build("mini_resnet", 4, seed=0)
-    unchanged_after(model, state, f"hold {count - 1} tensors besides the head 'fc', the model {count}")
+        load_backbone(model, {n: v for n, v in state.items() if v is not None}, "fc")
+    assert equal(before, model)
 
 
 def test_the_repository_holds_no_weights_under_another_name():
