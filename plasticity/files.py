@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, downloaded and verified.
+"""Files: written whole or not at all, downloaded and verified.
 
 Set the environment variable PLASTICITY_OFFLINE=1 to skip every attempt to download.
 """
@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,22 +32,6 @@ def atomic(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """The same for a folder: a temporary one, to be filled, that becomes ``path`` unless another process was faster."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".partial", f".{path.name}-", path.parent) as scratch:
-        partial = Path(scratch) / path.name  # inside, since temporary folders are closed to other users
-        partial.mkdir()
-        yield partial
-        try:
-            partial.rename(path)
-        except OSError:
-            if not path.is_dir():
-                raise
 
 
 def offline() -> bool:

@@ -1,19 +1,21 @@
 """The raw files of a data set: found where the user put them or downloaded, verified, and unpacked safely."""
 
+import contextlib
 import gzip
 import json
 import lzma
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pooch
 
-from ..files import NotDownloaded, atomic_folder, offline, require_space, retrieve
+from ..files import NotDownloaded, offline, require_space, retrieve
 
 NOTE = "unpacked.json"  # in an unpacked folder: which archive it is from
 # What the libraries raise for archives that are broken, encrypted or of an unknown kind; other OSErrors are the disk's.
@@ -140,6 +142,22 @@ def opened(archive: Path, raw: Path, remote: Remote, complete: bool = True) -> R
     if not (target / NOTE).is_file():
         unpack(archive, target, remote.max_bytes, origin)
     return Raw(target, origin)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder, to be filled, that becomes ``path`` when the block ends well, unless another was faster."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".partial", f".{path.name}-", path.parent) as scratch:
+        partial = Path(scratch) / path.name  # inside, since temporary folders are closed to other users
+        partial.mkdir()
+        yield partial
+        try:
+            partial.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
 
 
 def unpack(archive: Path, target: Path, max_bytes: int, origin: dict) -> None:

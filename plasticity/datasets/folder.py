@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from .. import data
-from ..files import atomic_folder, file_sha256, installed, require_space
+from ..files import file_sha256, installed, require_space
 from . import decode, duplicates
-from .archives import visible
+from .archives import atomic_folder, visible
 from .prepare import packing, write
 from .splits import SEED, TEST_SHARE, grouped
 from .world import PHOTOS, Arrays

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..data import TITLES, known_path, manifest, missing
-from ..files import atomic_folder, require_space
+from ..files import require_space
 from . import classic, main_paper
+from .archives import atomic_folder
 from .world import OFFLINE, Arrays
 
 
