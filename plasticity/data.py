@@ -36,12 +36,6 @@ TITLES = {
     "cifar100": "CIFAR-100",
     "tiny_imagenet": "Tiny ImageNet",
 }
-MIRRORS = {
-    "DTD": "photos photos_64 photos_128 dtd dtd_official dtd_grouped",
-    "Brain Tumor": "elpv elpv_64 elpv_128 brain_tumor brain_tumor_grouped",
-    "Fruit25": "fruits fruit25 fruit25_grouped",
-}
-PAPER_NAMES = {name: paper for paper, names in MIRRORS.items() for name in names.split()}
 FOLDER = re.compile(r"folder_[a-z0-9_]+-[0-9a-f]{8}")  # what `own.pack_folder` names a user's images
 
 
@@ -113,17 +107,9 @@ def load(folder: str | Path, name: str) -> Dataset:
         raise damaged(path, error) from None
     if list(images.shape) != facts["shape"]:
         raise damaged(path, f"its manifest says {facts['shape']}, its images {images.shape}")
-    return Dataset(
-        name=name,
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels),
-        test=torch.from_numpy(test),
-        class_names=tuple(facts["class_names"]),
-        sources=tuple(facts["sources"]),
-        mean=torch.tensor(facts["mean"]),
-        std=torch.tensor(facts["std"]),
-        sha256=facts["sha256"],
-    )
+    arrays = (torch.from_numpy(array) for array in (images, labels, test))
+    names = (tuple(facts[part]) for part in ("class_names", "sources"))
+    return Dataset(name, *arrays, *names, torch.tensor(facts["mean"]), torch.tensor(facts["std"]), facts["sha256"])
 
 
 def split(dataset: Dataset, validation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

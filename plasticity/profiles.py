@@ -146,11 +146,12 @@ _paper = Profile(
 
 _LOOK = {"repeats": 1, "cases": ("base", "25M", "25N"), "controls": ("scratch",)}
 _SHORT = {"max_epochs": 3, "patience": 2}
+_ANY_COPY = {"complete": False, "weights": "random"}  # of the data; and no weights to download
 _quick = _derived(_mini, "quick", _SHORT, weights="source_small", **_LOOK)
 _imagenet_quick = _derived(_imagenet, "imagenet_quick", {"max_epochs": 2}, datasets=("photos_64",), **_LOOK)
 _imagenet_128 = _derived(_imagenet, "imagenet_128", datasets=("photos_128", "elpv_128"), repeats=10)
 _paper_bf16 = _derived(_paper, "paper_bf16", {"precision": "bf16"})
-_rehearsal = _derived(_paper, "rehearsal", {"max_epochs": 1}, complete=False, weights="random", **_LOOK)
+_rehearsal = _derived(_paper, "rehearsal", {"max_epochs": 1}, **_ANY_COPY, **_LOOK)
 
 _FEW = {"cases": ("base", "10M"), "controls": ()}
 _sensitivity = _derived(_mini, "sensitivity", repeats=2, **_FEW)
@@ -167,6 +168,9 @@ TRANSFER_CASES = (
 )
 _PUBLISHED_CASES = tuple(re.sub(r"\(momentum=[^)]*\)", "", case) for case in TRANSFER_CASES)
 _FEW_CASES = ("base", "10M", "l2_sp", "soft_rescaling")
+_ONE_PAIR = {"repeats": 1, "weights": "source_small", "architectures": ("mini_simplenet",), "datasets": ("photos",)}
+_FULL_SIZE_PAIR = {"repeats": 1, "architectures": ("resnet50",), "datasets": ("dtd",)} | _ANY_COPY
+_FULL_SIZE_PAIR |= {"cases": (*_FEW_CASES, "hare_tortoise"), "controls": ()}
 _companions = _derived(
     _mini,
     "companions",
@@ -176,16 +180,7 @@ _companions = _derived(
     seconds_a_run=4.0,
     more_datasets=("digits", "world_10", "world_20", "world_40"),
 )
-_companions_quick = _derived(
-    _companions,
-    "companions_quick",
-    _SHORT,
-    repeats=1,
-    weights="source_small",
-    cases=_FEW_CASES,
-    architectures=("mini_simplenet",),
-    datasets=("photos",),
-)
+_companions_quick = _derived(_companions, "companions_quick", _SHORT, cases=_FEW_CASES, **_ONE_PAIR)
 _companions_paper = _derived(
     _paper,
     "companions_paper",
@@ -194,18 +189,7 @@ _companions_paper = _derived(
     controls=("scratch",),
     more_datasets=("mnist", "cifar10", "cifar100", "tiny_imagenet"),
 )
-_companions_rehearsal = _derived(
-    _companions_paper,
-    "companions_rehearsal",
-    {"max_epochs": 1},
-    repeats=1,
-    complete=False,
-    weights="random",
-    architectures=("resnet50",),
-    datasets=("dtd",),
-    cases=(*_FEW_CASES, "hare_tortoise"),
-    controls=(),
-)
+_companions_rehearsal = _derived(_companions_paper, "companions_rehearsal", {"max_epochs": 1}, **_FULL_SIZE_PAIR)
 
 PROFILES = {
     profile.name: profile

@@ -11,9 +11,8 @@ results        test accuracy of the last and of the best weights
 import copy
 import hashlib
 import time
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +26,10 @@ from .networks.loading import load_backbone
 from .run import Run
 from .training import measures, scenarios
 from .training.augment import AUGMENTATIONS
-from .training.batches import Batches, evaluate, forward, sum_of_gradients
-from .training.device import pick_device, random_states, set_precision, set_random_states
+from .training.batches import Batches, evaluate, forward
+from .training.device import pick_device, set_precision, set_random_states
 from .training.optimizers import build_optimizer, lr_factor
+from .training.progress import Checkpoint, Fitted, Training
 from .weights import cached_weights, weights_file
 
 MEASURED = 512  # items of a phase on which the plasticity metrics are measured
@@ -38,109 +38,6 @@ DIVERGED = 1e6  # a mean training loss above this has left every useful region; 
 
 class Diverged(RuntimeError):
     """The training loss is NaN, infinite or beyond 1e6: the run has failed, and says so."""
-
-
-class Checkpoint(Protocol):
-    """Where the state of a run in progress goes, and where an interrupted run is taken up."""
-
-    resumed: list[int]  # epochs after which the run was taken up again
-
-    def load(self, inputs: dict) -> dict | None:
-        """The newest state of a run that began from these inputs, or None."""
-
-    def due(self) -> bool:
-        """Whether a state should be saved now."""
-
-    def save(self, epoch: int, state: dict) -> None:
-        """Keep the state after ``epoch``."""
-
-
-@dataclass
-class Fitted:
-    """The results of a run. ``model`` has the last weights, ``best_model`` those of the lowest loss on what
-    ``run.monitor`` names."""
-
-    run: Run
-    model: nn.Module
-    best_model: nn.Module
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    resets: list[dict]  # rows of the intervention, for reinit one per tensor: name, kind, size, reset
-    histogram: list[int]  # counts of all parameters of the last weights between measures.HISTOGRAM_EDGES
-    seconds: float  # in all the processes that worked at it
-    inputs: dict[str, str | None] = field(default_factory=dict)  # SHA-256 of the data and the weights it began from
-    resumed: list[int] = field(default_factory=list)  # epochs after which it was taken up again
-
-
-@dataclass
-class Training:
-    """A run in progress. ``begin`` makes it; the other pieces change it."""
-
-    run: Run
-    method: Intervention
-    model: nn.Module
-    network: nn.Module  # the model, compiled where the run says so
-    initial: dict[str, Tensor]  # the state as initialised, before weights were loaded
-    inputs: dict[str, str | None]  # SHA-256 of data and weights
-    batches: Batches
-    test: Tensor  # item numbers
-    watched: Tensor  # the items whose loss is watched
-    kind: str  # "validation" or "test": what the watched items are
-    chooses: bool  # whether the watched loss stops the run and chooses its best weights
-    phases: list[scenarios.Phase]
-    order: torch.Generator  # of the batches
-    draws: torch.Generator  # of the augmentation
-    started: float
-    earlier: float = 0.0  # seconds in processes before this one
-    history: list[dict[str, float]] = field(default_factory=list)
-    resets: list[dict] = field(default_factory=list)
-    number: int = 0  # of the phase, counted from 1
-    optimizer: torch.optim.Optimizer | None = None
-    labels: Tensor | None = None  # of this phase
-    first: int = 1  # epoch of this phase
-    step: int = 0  # of this phase
-    earlier_steps: int = 0  # of the phases before
-    best: dict | None = None  # entry of the history, of this phase
-    best_state: dict | None = None
-    predictor: nn.Module | None = None
-
-    @property
-    def phase(self) -> scenarios.Phase:
-        """The phase in progress."""
-        return self.phases[self.number - 1]
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of an epoch; the incomplete last batch is left out."""
-        return max(1, len(self.phase.items) // self.run.batch_size)
-
-    @property
-    def seconds(self) -> float:
-        """Spent so far, in this process and earlier ones."""
-        return self.earlier + time.perf_counter() - self.started
-
-    def images(self, count: int) -> Tensor:
-        """At most ``count`` of the phase's items as the network sees them, without augmentation: [count, 3, h, w]."""
-        return self.batches(self.phase.items[:count].to(self.batches.images.device))[0]
-
-    def gradients(self) -> dict[str, Tensor]:
-        """The loss gradient summed over the phase's items, by parameter name."""
-        run = self.run
-        return sum_of_gradients(self.model, self.batches, self.phase.items, run.batch_size, run.precision, self.labels)
-
-    def state(self) -> dict:
-        """All that ``resume`` needs; tensors are live, not copies."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "method": self.method.state_dict(),
-            "phase": self.number,
-            "random": random_states(self.order, self.draws, self.batches.images.device),
-            "history": self.history,
-            "best_epoch": self.best["epoch"],
-            "best_state": self.best_state,
-            "seconds": self.seconds,
-        }
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -208,10 +105,7 @@ def begin(
     batches = Batches(data, device, run.channels_last)
     model = model.to(device, memory_format=batches.memory_format)
     set_precision(run.precision)
-
-    def stream(purpose: str) -> torch.Generator:
-        return generator(run.seed, purpose)
-
+    stream = partial(generator, run.seed)
     train, validation = data_sets.split(data, run.validation, stream("split"))
     test, chooses = data.test.nonzero().flatten(), len(validation) > 0
     watched, kind = (validation, "validation") if chooses and run.monitor == "validation" else (test, "test")
@@ -294,8 +188,7 @@ def train_epoch(training: Training) -> None:
     training.method.after_epoch(epoch)
     train_loss = loss_sum.item() / training.steps_per_epoch
     if not abs(train_loss) <= DIVERGED:
-        message = f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate"
-        raise Diverged(message)
+        raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
     training.predictor = training.method.evaluated(training.model)
     training.history.append({"epoch": epoch, "train_loss": train_loss} | _validation(training, epoch))
     _keep_best(training)
@@ -369,8 +262,7 @@ def results(training: Training, resumed: list[int]) -> Fitted:
     if run.scenario != "transfer":
         metrics["train_accuracy"] = accuracy(predictor, training.phase.items)
     metrics |= {"epochs": last["epoch"], "test_items": len(training.test)}
-    histogram = measures.weight_histogram(predictor)
-    parts = (predictor, best_model, metrics, training.history, training.resets, histogram)
+    parts = (predictor, best_model, metrics, training.history, training.resets, measures.weight_histogram(predictor))
     return Fitted(run, *parts, training.seconds, training.inputs, resumed)
 
 

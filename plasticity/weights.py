@@ -71,14 +71,6 @@ def _download(url: str, path: Path, sha256: str) -> None:
         ) from None
 
 
-def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
-    """Whether the pretrained weights are there."""
-    try:
-        return weights_file(architecture, weights, folder)[0].is_file()
-    except FileNotFoundError:
-        return False
-
-
 def source_path(source: Run, folder: str | Path) -> Path:
     """Where the weights of a pretraining run lie, named by its recipe and by the content of its data set."""
     content = data_sets.load(Path(folder), source.dataset).sha256

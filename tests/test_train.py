@@ -10,6 +10,7 @@ from helpers import Interrupted, Interrupting, same
 from torch.nn import functional as F
 
 from plasticity import data, interventions, train
+from plasticity.cli.inventory import has_weights
 from plasticity.datasets.prepare import pack
 from plasticity.files import file_sha256
 from plasticity.methods import registry as methods
@@ -18,7 +19,7 @@ from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.pretrain import pretrain
 from plasticity.training import measures
 from plasticity.training.augment import AUGMENTATIONS
-from plasticity.weights import has_weights, weights_file
+from plasticity.weights import weights_file
 
 
 def weights_of(fitted):

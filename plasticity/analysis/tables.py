@@ -9,13 +9,19 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
-from ..data import PAPER_NAMES, TITLES
+from ..data import TITLES
 from ..networks.table import ARCHITECTURES, FAMILIES
 from ..profiles import CASES, CONTROL_CASES
 from .writing import format_number, in_words, text_table
 
 KEYS = ["architecture", "dataset", "case"]
 RESULTS = {"simplenet": "table3", "resnet": "table4", "vit": "table5"}  # the paper's tables of results, by family
+MIRRORS = {
+    "DTD": "photos photos_64 photos_128 dtd dtd_official dtd_grouped",
+    "Brain Tumor": "elpv elpv_64 elpv_128 brain_tumor brain_tumor_grouped",
+    "Fruit25": "fruits fruit25 fruit25_grouped",
+}
+PAPER_NAMES = {name: paper for paper, names in MIRRORS.items() for name in names.split()}
 FAMILY = {name: FAMILIES[network.family] for name, network in ARCHITECTURES.items()}
 THEIRS, OURS = ("Case", "Gain", "Epochs", "p"), ("Case", "Gain", "Epochs", "p", "n")
 BESIDE = ["Architecture", "Dataset", *(f"Paper: {name}" for name in THEIRS), "Our Model", "Our Data"]

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .. import train
 from ..analysis.frames import frame
-from ..analysis.tables import FAMILY
-from ..data import PAPER_NAMES, Dataset
+from ..analysis.tables import FAMILY, PAPER_NAMES
+from ..data import Dataset
 from ..datasets import classic, main_paper
 from ..datasets.prepare import prepare
 from ..datasets.world import OFFLINE

@@ -9,7 +9,7 @@ from ..datasets import main_paper
 from ..profiles import Profile
 from ..run import SOURCES
 from ..running.engine import Place
-from ..weights import has_weights
+from ..weights import weights_file
 
 
 def inventory(profile: Profile, place: Place) -> pd.DataFrame:
@@ -33,3 +33,11 @@ def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
         row = {"dataset": name, "of": facts["shape"][0], "published": facts["expected"], "equal": equal["number"]}
         rows.append(row | {"near": near["number"], "images": near["images"], "across test": near["across_test"]})
     return pd.DataFrame(rows)
+
+
+def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:
+    """Whether the pretrained weights are there."""
+    try:
+        return weights_file(architecture, weights, folder)[0].is_file()
+    except FileNotFoundError:
+        return False

@@ -11,6 +11,7 @@ from helpers import fill, tiny_arrays
 from layouts import largest_file
 
 from plasticity import data
+from plasticity.analysis.tables import PAPER_NAMES
 from plasticity.datasets import main_paper as real
 from plasticity.datasets.prepare import ensure, pack, packing, prepare, statistics, write
 
@@ -93,7 +94,7 @@ def test_loading_only_reads_and_names_the_command_that_prepares(tmp_path):
 
 def test_every_set_has_a_title_and_every_variant_a_paper_name():
     assert set(real.VARIANTS) <= set(data.TITLES) and len(set(data.TITLES.values())) == len(data.TITLES)
-    assert {data.PAPER_NAMES[name] for name in real.VARIANTS} == {"DTD", "Brain Tumor", "Fruit25"}
+    assert {PAPER_NAMES[name] for name in real.VARIANTS} == {"DTD", "Brain Tumor", "Fruit25"}
 
 
 def test_the_hash_is_that_of_the_bytes_in_order(tmp_path):

@@ -23,8 +23,8 @@ from ...analysis import evidence
 from ...analysis.evidence import MEAN_CASES, TWELVE
 from ...analysis.frames import PAIR
 from ...analysis.paired import holm, interval
+from ...analysis.tables import PAPER_NAMES
 from ...analysis.verdict import ALPHA, CONFIDENCE, MARGINS, UNTESTED, verdict
-from ...data import PAPER_NAMES
 from ...networks import table as models
 from ...networks.table import architecture
 from ...profiles import FRACTIONS
