@@ -106,7 +106,7 @@ def complete(cell: pd.DataFrame, cases: Sequence[str]) -> tuple[list[str], np.nd
 
 
 def permuted(runs: np.ndarray, generator: Generator, draws: int) -> np.ndarray:
-    """``runs`` [seeds, labels] with labels exchanged within each seed, so many times: [draws, seeds, labels]."""
+    """``runs`` [seeds, labels] with labels exchanged within each seed, ``draws`` times: [draws, seeds, labels]."""
     return generator.permuted(np.broadcast_to(runs, (draws, *runs.shape)), axis=2)
 
 

@@ -34,7 +34,7 @@ def write(table: pd.DataFrame, folder: str | Path, name: str, caption: str) -> l
 
 
 def shown(table: pd.DataFrame, **digits: int) -> pd.DataFrame:
-    """A table of strings to write: column names and networks in words, numbers with so many ``digits`` by column, "-"
+    """A table of strings to write: column names and networks in words, numbers with ``digits`` decimals by column, "-"
     for NaN."""
     texts = {}
     for name, column in table.items():

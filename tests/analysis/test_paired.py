@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import T, record, rng, runs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
@@ -59,6 +59,7 @@ def test_equal_differences_have_an_interval_of_no_width_and_a_shift_moves_all_of
 seeds = st.dictionaries(st.integers(0, 6), st.floats(0, 1), max_size=7)
 
 
+@settings(max_examples=25)
 @given(seeds, seeds)
 def test_the_other_way_round_the_sign_changes(one, other):
     left, right = (run_table([record(seed=s, accuracy=a) for s, a in values.items()]) for values in (one, other))
