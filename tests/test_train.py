@@ -19,6 +19,7 @@ from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.pretrain import pretrain
 from plasticity.training import measures
 from plasticity.training.augment import AUGMENTATIONS
+from plasticity.training.batches import sum_of_gradients
 from plasticity.weights import weights_file
 
 
@@ -201,7 +202,7 @@ def test_gradients_touch_nothing(world, tiny_run):
     model, *_ = train.build(run, world, weights=world / "mini_resnet.pt")
     before = copy.deepcopy(model.state_dict())
     batches = train.Batches(data.load(world, "photos"), torch.device("cpu"))
-    gradients = train.sum_of_gradients(model, batches, torch.arange(20), 8)
+    gradients = sum_of_gradients(model, batches, torch.arange(20), 8)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert set(gradients) == {name for name, _ in model.named_parameters()} and gradients["fc.weight"].abs().sum() > 0

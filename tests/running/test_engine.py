@@ -82,7 +82,7 @@ def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, 
     def full(*_):
         raise engine.torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    monkeypatch.setattr(engine.train, "sum_of_gradients", full)
+    monkeypatch.setattr("plasticity.training.progress.sum_of_gradients", full)
     run = tiny_run(case="10M", utility="gradient")
     with pytest.raises(RuntimeError, match="out of GPU memory with 1 workers .*2.00 GiB.*lower workers"):
         engine.run_all([run], place)
