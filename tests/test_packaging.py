@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -99,8 +100,9 @@ def test_conda_gets_the_same_extras_in_the_same_versions():
 
 def made(*arguments):
     """What make would do where nothing is installed yet."""
-    command = ["make", "-n", "ENVIRONMENT=nowhere", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "-n", "--no-print-directory", "ENVIRONMENT=nowhere", *arguments]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of `make test`
+    return subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(
