@@ -132,6 +132,7 @@ BLOCKED = "import sys; sys.modules.update(dict.fromkeys(({}), None))"
 COMMAND = "from plasticity.__main__ import main; sys.exit(main(['{}', 'mini']))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code, said",
     [

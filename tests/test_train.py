@@ -257,6 +257,7 @@ def test_pretraining_is_cached_by_its_content(world, tiny_run, monkeypatch):
     assert not has_weights("mini_resnet", "source_small", world)
 
 
+@pytest.mark.slow
 def test_full_size_network_through_the_released_recipe(tmp_path):
     """ResNet-50 from a local weights file with its own hash, the authors' augmentation, one epoch of two steps."""
     from helpers import tiny_arrays

@@ -121,6 +121,7 @@ def empty_layout(root, real_set, parts=None):
     return root
 
 
+@pytest.mark.slow
 def test_the_full_dtd_is_complete_and_one_file_less_is_not(tmp_path):
     root = empty_layout(tmp_path / "dtd", real.SETS["dtd"])
     listing = real.read(root, real.SETS["dtd"])
@@ -231,6 +232,7 @@ def test_duplicates_are_reported_and_kept_together(tmp_path):
     assert grouped["split"]["kind"] == "grouped" and min(grouped["test_counts"].values()) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
 def test_from_an_archive_shared_by_variants(made, tmp_path, suffix, small):
     archive = layouts.archive(made["dtd"], tmp_path / f"mine.{suffix}")

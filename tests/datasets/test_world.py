@@ -146,12 +146,14 @@ def test_finish_stays_in_range_and_varies():
 
 
 # --- offline ----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_source_is_41_textures_18_shapes_and_16_hued_shapes():
     kinds = Counter(source.split()[1] for source in made("source").sources)
     assert kinds == {"texture": 41 * 4, "shape": 18 * 4, "object": 16 * 4}
     assert len(render.TEXTURES) == 41 and len(render.SHAPES) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_sets_have_their_counts_and_types_and_every_image_shows_something(name):
     arrays, (classes, train, test, pixels) = made(name), EXPECTED[name]
@@ -170,6 +172,7 @@ def test_sets_have_their_counts_and_types_and_every_image_shows_something(name):
     assert len(set(arrays.sources)) > 900 or not name.startswith("photos")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDED)
 def test_a_seed_gives_the_same_bytes_again_without_a_network_and_another_gives_others(name, monkeypatch):
     first, other = made(name), made(name, 4)
@@ -245,6 +248,7 @@ def test_fruit_recipes_are_known_and_differ():
     assert len(set(offline.FRUITS.values())) == 25, "two fruits have one recipe"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [64, pytest.param(128, marks=pytest.mark.slow)])
 def test_photographs_at_the_sizes_of_imagenet_networks_are_seldom_enlarged(pixels):
     sizes = [int(text.split("size=")[1]) for text in made(f"photos_{pixels}").sources]

@@ -149,6 +149,7 @@ def test_executed_notebooks_show_their_figures_as_pictures(executed):
     assert list(pictures(executed, PAPERS).values()) == [5, 1, 1, 1, 0, 7]
 
 
+@pytest.mark.slow
 def test_quick_again_trains_nothing_and_gives_equal_bytes(executed):
     files = [*(executed / "runs").rglob("*.json"), *(executed / "tables").iterdir()]
     before = {path: path.read_bytes() for path in files}

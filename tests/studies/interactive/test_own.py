@@ -91,6 +91,7 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_what_the_notebook_and_the_command_line_do(folder, tmp_path):
     runs = own.prepare("test_resnet", "", folder, "quick")
     assert len(runs) == 4 and {run.max_epochs for run in runs} == {2} and len({run.seed for run in runs}) == 2
