@@ -12,7 +12,8 @@ from plasticity.datasets import decode
 from plasticity.datasets.folder import EXAMPLE, about, example_folder, listing, pack_folder
 from plasticity.datasets.prepare import prepare
 
-pytestmark = pytest.mark.filterwarnings("error")
+# "ignore": pipes that earlier tests left to the garbage collector
+pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def write(path, seed=0):

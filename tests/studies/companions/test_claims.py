@@ -8,7 +8,8 @@ from plasticity.analysis.frames import METRICS, learning_curves, run_table
 from plasticity.studies.companions import claims, tables
 from plasticity.studies.companions.numbers import CLAIMS
 
-pytestmark = pytest.mark.filterwarnings("error")
+# "ignore": pipes that earlier tests left to the garbage collector
+pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 BOTH = " + l2 + augmentation"
 NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
 NOISE = {0: -0.01, 1: 0.01, 2: 0.0}  # by seed, as a share: an effect of two points is clear, one of none is not

@@ -15,7 +15,8 @@ from plasticity.analysis.frames import METRICS, only, run_table, without
 from plasticity.studies.companions import figures as companion_figures
 from plasticity.studies.companions import tables as companion_tables
 
-pytestmark = pytest.mark.filterwarnings("error")
+# "ignore": pipes that earlier tests left to the garbage collector
+pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 BOTH = " + l2 + augmentation"
 NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
 METHODS = "base l2 augmentation spectral_decoupling l2_init redo crelu layer_norm continual_backprop head_reset".split()

@@ -10,7 +10,8 @@ from plasticity.analysis import frames, paired
 from plasticity.analysis.frames import run_table
 from plasticity.studies.companions import numbers, tables
 
-pytestmark = pytest.mark.filterwarnings("error")
+# "ignore": pipes that earlier tests left to the garbage collector
+pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.mark.parametrize("recorded", [[], [failed()]], ids=["none", "failed"])
