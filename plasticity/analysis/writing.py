@@ -52,14 +52,17 @@ def _text(value, form):
 
 
 def format_number(value, form, after=""):
+    """A number as text, "-" for NaN."""
     return format(value, form) + after if value == value else "-"
 
 
 def in_words(name):
+    """How tables write a case, network or data set: "10M" is "10 M"."""
     return SHOWN.get(name) or re.sub(r"^(\d+)(?=[A-Z])", r"\1 ", name)
 
 
 def text_table(rows, columns, bold=(), grouped=False):
+    """A table of texts; ``bold``: its bold cells as (row, column); ``grouped``: blank a repeated first column."""
     table = pd.DataFrame([[str(value) for value in row] for row in rows], columns=columns, dtype=str)
     table.attrs |= {"bold": list(bold), "grouped": grouped}
     return table
