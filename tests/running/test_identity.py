@@ -46,6 +46,11 @@ def test_any_other_change_shows(old, new):
     assert identity.syntax(CODE) != identity.syntax(CODE.replace(old, new))
 
 
+def append(file, line):
+    with open(file, "a") as text:
+        text.write(f"\n{line}\n")
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package, and a function that gives its digest anew."""
@@ -61,11 +66,9 @@ def package(tmp_path, monkeypatch):
 def test_code_that_trains_counts_wherever_it_lies(package, file):
     folder, source = package
     before = source()
-    with open(folder / file, "a") as text:
-        text.write("\n# only a comment\n")
+    append(folder / file, "# only a comment")
     assert file == "methods/new.py" or source() == before
-    with open(folder / file, "a") as text:
-        text.write("\nNEW = 1\n")
+    append(folder / file, "NEW = 1")
     assert source() != before
 
 
@@ -75,6 +78,5 @@ def test_code_that_trains_counts_wherever_it_lies(package, file):
 def test_code_that_plans_or_reads_does_not_count(package, file):
     folder, source = package
     before = source()
-    with open(folder / file, "a") as text:
-        text.write("\nNEW = 1\n")
+    append(folder / file, "NEW = 1")
     assert source() == before

@@ -17,8 +17,8 @@ HT, SWR = "Lee et al. 2024", "Oh et al. 2025"
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """One cell of H&T's Tables 4 (train) and 5 (test): accuracy after a warm start; `row` counts from 1."""
+class Cell:
+    """Where a number of H&T's tables stands; `row` counts from 1."""
 
     paper: str
     table: int
@@ -26,6 +26,12 @@ class WarmStart:
     metric: str  # "train" or "test"
     dataset: str
     architecture: str
+
+
+@dataclass(frozen=True)
+class WarmStart(Cell):
+    """One cell of H&T's Tables 4 (train) and 5 (test): accuracy after a warm start."""
+
     subset: Decimal  # share of the items in the first phase
     noise: Decimal  # share of these with a wrong label
     mean: Decimal  # over 5 seeds, Tiny ImageNet 3
@@ -33,15 +39,9 @@ class WarmStart:
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Cell):
     """One cell of H&T's Tables 6 (train) and 7 (test): accuracy after a tenth of the items, half mislabelled."""
 
-    paper: str
-    table: int
-    row: int
-    metric: str  # "train" or "test"
-    dataset: str
-    architecture: str
     method: str  # by this project's names; "fresh" is H&T's "w/o WS", a network without a warm start
     mean: Decimal
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import pandas as pd
 
@@ -69,7 +69,7 @@ def read_published(path: Path, kind: type) -> tuple:
     """The rows of a csv file of published numbers as ``kind``, a class with a typed field for each column."""
     convert = {bool: "True".__eq__}
     with open(path, newline="", encoding="utf-8") as file:
-        rows, types = list(csv.DictReader(file)), kind.__annotations__.items()
+        rows, types = list(csv.DictReader(file)), get_type_hints(kind).items()
     return tuple(kind(**{name: convert.get(of, of)(row[name]) for name, of in types}) for row in rows)
 
 
