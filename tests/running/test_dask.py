@@ -19,7 +19,7 @@ import torch
 from plasticity.running.checkpoints import Busy
 from plasticity.running.workers import Lost, Unready
 
-pytest.importorskip("distributed", reason="pip install 'plasticity[cluster]'")
+pytest.importorskip("distributed", reason="pip install '.[cluster]' in the checkout")
 
 from plasticity.running.dask import Cluster, WrongWorker  # noqa: E402
 

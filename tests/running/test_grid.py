@@ -198,6 +198,7 @@ def test_an_engine_that_is_none(tmp_path, name, said, monkeypatch):
 
 
 def test_an_address_where_nothing_answers(script, place, monkeypatch):
+    pytest.importorskip("distributed", reason="pip install '.[cluster]' in the checkout")
     import cluster
 
     from plasticity.running.dask import Cluster
