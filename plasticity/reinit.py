@@ -23,7 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .networks.competitors import Competitor, competitors
 from .networks.initialisers import draw_initial, draw_whole, require_initialisers
+from .training.optimizers import clear_moments, require_moments
 
 METHODS = {
     "M": "the mean of the tensor's pretrained weights",
@@ -99,7 +101,7 @@ class Case:
 
 @dataclass(frozen=True)
 class TensorChange:
-    """What happened to one parameter tensor: ``reset`` of its ``size`` entries got a new value."""
+    """What happened to one parameter tensor: ``reset`` of the ``size`` entries that compete got a new value."""
 
     name: str
     kind: str  # "weight" or "bias"
@@ -109,11 +111,15 @@ class TensorChange:
 
 @dataclass(frozen=True)
 class Report:
-    """What ``reinitialize`` did (or, after a dry run, would do), tensor by tensor. ``seed`` repeats its draws."""
+    """What ``reinitialize`` did (or, after a dry run, would do), tensor by tensor. ``seed`` repeats its draws.
+
+    ``frozen`` names the parameters that were left alone because they are not trained.
+    """
 
     case: str
     seed: int
     tensors: tuple[TensorChange, ...]
+    frozen: tuple[str, ...] = ()
 
     @property
     def reset(self) -> int:
@@ -122,6 +128,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{t.name:40s} {t.kind:6s} {t.reset:>10,} of {t.size:>10,}" for t in self.tensors]
+        lines += [f"{name:40s} frozen" for name in self.frozen]
         return "\n".join([*lines, f"{self.case}: {self.reset:,} entries in {len(self.tensors)} tensors"])
 
 
@@ -146,9 +153,11 @@ def reinitialize(
 ) -> Report:
     """Re-initialise the least useful weights of ``model`` in place and report what changed.
 
-    Every parameter with two or more dimensions competes, the head and embeddings included; gains of norm layers and all
-    buffers stay. Exactly floor(P x size) entries change, those with the smallest utility, ties by position; every other
-    entry stays bit for bit. Tied parameters are reset once. (Coetzer et al. 2026, sections 2.3 and 3.1.)
+    Every trained parameter with two or more dimensions competes, the head and embeddings included. What stays: gains of
+    norm layers, buffers, padding rows of embeddings, and what is frozen (requires_grad=False), which the report names.
+    Gains kept as tensors of more dimensions elsewhere (layer_scale, logit_scale, temperature) do compete: `exclude`
+    them. Exactly floor(P x size) entries change, those with the smallest utility, ties by position; every other entry
+    stays bit for bit. Tied parameters are reset once. (Coetzer et al. 2026, sections 2.3 and 3.1.)
 
     Args:
         case: percentage and method, "10M"; with ``threshold``, the method alone, "M".
@@ -158,31 +167,32 @@ def reinitialize(
         threshold: instead of a percentage, reset utilities <= threshold; ``relative``: <= threshold x mean utility.
         rounding: "floor" (the paper), or "bernoulli": up with the remainder's chance (Hernandez-Garcia et al. 2025).
         exclude: parameters or modules to leave alone, by name: ("fc", "cls_token").
-        include: one-dimensional weights that compete too, such as norm layers' gains, by name; ``exclude`` wins.
-        optimizer: its moments of the reset entries become zero (a step count belongs to the whole tensor and stays).
+        include: one-dimensional weights and norm layers' gains that compete too, by name; ``exclude`` wins.
+        optimizer: its moments of the reset entries become zero, its step count stays; others than torch.optim's: refused.
         generator: source of every random draw; without one, a fresh seed is drawn and reported.
         dry_run: report only; nothing is written.
 
-    Raises ValueError that names the value and what is allowed; `NothingToReset` where no entry at all would change.
+    Raises ValueError that names the value and what is allowed, such as a reparametrised or quantised weight;
+    `NothingToReset` where no entry at all would change. Whatever is raised, the model is as it was.
     """
     case = Case.parse(case)
     _check(case, reading, utility, scope, biases, gradients, threshold, rounding)
     generator = generator or torch.Generator().manual_seed(torch.Generator().seed())
     seed = generator.initial_seed()
-    weights, shifts = _competitors(model, exclude, include)
-    fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
-    choose = partial(_choose, fraction, threshold, relative, rounding, generator)
-    masks = _masks(case, biases or DEFAULT_BIASES[reading], weights, shifts, partial(_prune, gradients, scope, choose))
-    if case.method in ("R", "RM"):  # before anything is written
-        require_initialisers(model, weights, case.method)
-    changes = []
-    for name, mask in masks.items():
-        parameter, is_bias, reset = model.get_parameter(name), name in shifts, _count(mask)
-        if reset and not dry_run:
-            _write(parameter, mask, 0.0 if is_bias else _new_values(model, name, case, reading, reset, generator))
-            clear_moments(optimizer, parameter, mask)
-        changes.append(TensorChange(name, "bias" if is_bias else "weight", parameter.numel(), reset))
-    return Report(str(case), seed, tuple(changes))
+    found, frozen = competitors(model, exclude, include)
+    choose = partial(_choose, case, threshold, relative, rounding, generator)
+    biases = biases or DEFAULT_BIASES[reading]
+    masks = _masks(case, biases, found, partial(_prune, gradients, scope, choose))
+    _require_something(case, biases, masks, frozen)
+    if case.method in ("R", "RM"):
+        require_initialisers(model, [one.name for one in masks if one.kind == "weight"], case.method)
+    require_moments(optimizer, [one.parameter for one in masks])
+    fresh = {} if dry_run else _draw(model, case, reading, masks, generator)
+    for one, values in fresh.items():  # nothing is written before all of it is known
+        _write(one.parameter, masks[one], values)
+        clear_moments(optimizer, one.parameter, masks[one])
+    tensors = tuple(TensorChange(one.name, one.kind, one.size, _count(mask)) for one, mask in masks.items())
+    return Report(str(case), seed, tensors, tuple(frozen))
 
 
 def _check(case, reading, utility, scope, biases, gradients, threshold, rounding):
@@ -200,62 +210,49 @@ def _check(case, reading, utility, scope, biases, gradients, threshold, rounding
         raise ValueError("utility='gradient' needs gradients={parameter name: tensor}; only that utility takes them")
 
 
-def _competitors(model, exclude, include) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights and the biases that compete; a bias is any parameter named so, as the released code has it."""
-    names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
-    gains = {n: p for n, p in names.items() if p.ndim == 1 and "bias" not in n}
-    excluded = _named(names, exclude, "exclude", "parameter or module")
-    included = _named(gains, include, "include", "one-dimensional weight")
-    competing = {n: p for n, p in model.named_parameters() if p.is_floating_point() and id(p) not in excluded}
-    shifts = {n: p for n, p in competing.items() if "bias" in n}
-    return {n: p for n, p in competing.items() if n not in shifts and (p.ndim >= 2 or id(p) in included)}, shifts
-
-
-def _named(parameters, entries, argument, kind) -> set[int]:
-    """The identities of the parameters that these entries name, themselves or by a module around them."""
-    found = set()
-    for entry in [entries] if isinstance(entries, str) else entries:
-        inside = {id(p) for n, p in parameters.items() if n == entry or n.startswith(entry + ".")}
-        if not inside:
-            known = ", ".join(parameters) or "none"
-            raise ValueError(f"{argument}={entry!r} names no {kind} of this model; it has: {known}")
-        found |= inside
-    return found
-
-
-def _masks(case, biases, weights, shifts, prune) -> dict[str, Tensor]:
+def _masks(case, biases, found, prune) -> dict[Competitor, Tensor]:
     """Which entries of each parameter change."""
+    weights, shifts = ([one for one in found if one.kind == kind] for kind in ("weight", "bias"))
     masks = prune(weights) if case.method in METHODS else {}
-    if case.method in METHODS and not any(map(_count, masks.values())):
-        raise NothingToReset(f"case {case} resets nothing: no tensor of the model has an entry to spare at that share")
     if biases == "zero":
-        masks |= {name: torch.ones_like(shift, dtype=torch.bool) for name, shift in shifts.items()}
+        masks |= {one: one.spread(torch.ones_like(one.pick(one.parameter), dtype=torch.bool)) for one in shifts}
     elif biases == "smallest" and case.method != "base":
         masks |= prune(shifts)
-    if case.method == "biases" and not any(map(_count, masks.values())):
-        raise NothingToReset(f"case 'biases' with biases={biases!r} resets nothing: no bias has an entry to spare")
     return masks
 
 
-def _prune(gradients, scope, choose, group) -> dict[str, Tensor]:
+def _require_something(case, biases, masks, frozen):
+    """Raise `NothingToReset` where no weight would change (in case "biases", no bias)."""
+    kind = "weight" if case.method in METHODS else "bias"
+    if case.method != "base" and not any(_count(mask) for one, mask in masks.items() if one.kind == kind):
+        what = f"case {case}" if kind == "weight" else f"case 'biases' with biases={biases!r}"
+        why = f"{what} resets nothing: no {kind} that competes has an entry to spare at that share"
+        raise NothingToReset(f"{why}; frozen (requires_grad=False): {', '.join(frozen)}" if frozen else why)
+
+
+def _prune(gradients, scope, choose, group) -> dict[Competitor, Tensor]:
     """The least useful entries of each tensor, as masks; in scope "global" all compete as one long tensor."""
+    utilities = [_utility(one, gradients) for one in group]
     if scope == "tensor" or not group:
-        return {n: choose(_utility(n, p, gradients).flatten()).view(p.shape) for n, p in group.items()}
-    joint = torch.cat([_utility(n, p, gradients).flatten() for n, p in group.items()])
-    pieces = choose(joint).split([p.numel() for p in group.values()])
-    return {n: piece.view(p.shape) for (n, p), piece in zip(group.items(), pieces, strict=True)}
+        return {one: one.spread(choose(utility)) for one, utility in zip(group, utilities, strict=True)}
+    pieces = choose(torch.cat([utility.to(utilities[0].device) for utility in utilities]))
+    pieces = pieces.split([one.size for one in group])
+    return {one: one.spread(piece.to(one.parameter.device)) for one, piece in zip(group, pieces, strict=True)}
 
 
-def _utility(name, parameter, gradients) -> Tensor:
-    """|w| or |w x g| (section 2.3), never in less than single precision."""
-    weight = _wide(parameter)
+def _utility(one, gradients) -> Tensor:
+    """|w| or |w x g| (section 2.3) of the entries that compete: [n], never in less than single precision."""
+    weight = _wide(one.parameter)
     if gradients is not None:
-        if name not in gradients or gradients[name].shape != weight.shape:
-            raise ValueError(f"gradients must hold a tensor of shape {tuple(weight.shape)} for {name!r}")
-        weight = weight * gradients[name].to(weight.device, weight.dtype)
-    utility = weight.abs()
+        gradient = gradients.get(one.name)
+        if not isinstance(gradient, Tensor) or gradient.shape != weight.shape:
+            raise ValueError(f"gradients must hold a tensor of shape {tuple(weight.shape)} for {one.name!r}")
+        weight = weight * (gradient.to_dense() if gradient.is_sparse else gradient).to(weight.device, weight.dtype)
+    utility = one.pick(weight).abs()
     if utility.numel() and not math.isfinite(utility.max()):
-        raise NotFinite(f"parameter {name!r} holds NaN or infinite values, or its gradient does: fix the weights first")
+        raise NotFinite(
+            f"parameter {one.name!r} holds NaN or infinite values, or its gradient does: fix the weights first"
+        )
     return utility
 
 
@@ -264,8 +261,9 @@ def _wide(parameter) -> Tensor:
     return parameter.detach().float() if parameter.dtype in (torch.float16, torch.bfloat16) else parameter.detach()
 
 
-def _choose(fraction, threshold, relative, rounding, generator, utilities) -> Tensor:
+def _choose(case, threshold, relative, rounding, generator, utilities) -> Tensor:
     """Mask of the entries that go, of a flat tensor."""
+    fraction = BIASES_FRACTION if case.method == "biases" else case.fraction
     if threshold is not None:
         return utilities <= (threshold * utilities.mean() if relative else threshold)
     share = Fraction(str(fraction)) * len(utilities)  # exact: 0.29 x 100 is 29, not 28.999...
@@ -310,19 +308,29 @@ def _count(mask: Tensor) -> int:
     return int(np.count_nonzero(mask.numpy())) if mask.is_cpu else int(mask.sum())
 
 
-def _new_values(model, name, case, reading, count, generator) -> float | Tensor:
+def _draw(model, case, reading, masks, generator) -> dict[Competitor, float | Tensor]:
+    """The new values of every parameter that gets any."""
+    counts = {one: _count(mask) for one, mask in masks.items()}
+    return {one: _new_values(model, one, case, reading, n, generator) for one, n in counts.items() if n}
+
+
+def _new_values(model, one, case, reading, count, generator) -> float | Tensor:
     """The method's new values: a number for all reset entries, or a tensor [count]."""
+    if one.kind == "bias":
+        return 0.0
     draws = partial(torch.randn, generator=generator, device=generator.device)
     if case.method in ("M", "MN"):
-        mean = _wide(model.get_parameter(name)).mean().item()
+        mean = one.pick(_wide(one.parameter)).mean().item()
         return mean if case.method == "M" else mean * (1 + draws(1 if reading == "code" else count) / 10)
     if case.method in ("NS", "N"):
         return draws(count) * (0.2 if case.method == "NS" else 1)
     if case.method == "R":
-        return draw_initial(model, name, count, generator)
+        return draw_initial(model, one.name, count, generator, one.pick)
     if case.method == "Z":
         return 0.0
-    fresh = draw_whole(model, name, generator)  # PyTorch's layers fill a tensor or draw it symmetrically about zero
+    fresh = draw_whole(
+        model, one.name, generator
+    ).flatten()  # PyTorch's layers fill a tensor or draw it symmetrically about zero
     return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
 
 
@@ -331,10 +339,3 @@ def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):
         parameter[mask] = values.to(parameter.device, parameter.dtype)
     else:
         parameter.masked_fill_(mask, float(values))
-
-
-def clear_moments(optimizer: torch.optim.Optimizer | None, parameter: Tensor, where) -> None:
-    """Set an optimiser's moments of some entries of a parameter to zero: whatever it keeps in the parameter's shape."""
-    for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items():
-        if key != "step" and isinstance(value, Tensor) and value.shape == parameter.shape:
-            value[where] = 0

@@ -14,7 +14,7 @@ STUDY = CORE | {"analysis", "running", "datasets"}
 ALLOWED = {  # room: what it may import, besides itself
     "files": set(),
     "networks": {"files"},
-    "reinit": {"networks"},
+    "reinit": {"networks", "training"},
     "training": set(),
     "data": {"files"},
     "interventions": METHOD,

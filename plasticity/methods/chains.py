@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ..networks.parts import NORMS
+from ..networks.competitors import NORMS
 from ..training import measures
 
 LAYERS = (nn.Conv2d, nn.Linear)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Intervention
-from ..networks.parts import NORMS
+from ..networks.competitors import NORMS
 from ..training import notation
 from .chains import watched
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.initialisers import draw_initial
-from ..reinit import clear_moments
 from ..training import notation
+from ..training.optimizers import clear_moments
 from .chains import LAYERS, Call, hidden, traced_calls, watched
 from .selective import Drawing
 

@@ -28,16 +28,27 @@ def require_initialisers(model: nn.Module, names: Iterable[str], method: str) ->
 
 
 def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
-    """All values of a parameter, flat, as its layer initialises it; neither model nor global stream takes notice."""
-    layer = copy.deepcopy(owner(model, name)).float().cpu()
+    """All values of a parameter as its layer initialises it; neither model nor global stream takes notice.
+
+    Raises ValueError if the layer's initialiser fails or leaves any entry of the parameter as it was.
+    """
+    layer, leaf = copy.deepcopy(owner(model, name)).float().cpu(), name.rpartition(".")[2]
+    reset = next(reset for reset in INITIALISERS if hasattr(layer, reset))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         # Unlike torch.manual_seed, this leaves the streams of other devices alone.
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        next(getattr(layer, reset) for reset in INITIALISERS if hasattr(layer, reset))()
-    return layer.get_parameter(name.rpartition(".")[2]).detach().flatten()
+        layer.get_parameter(leaf).data.fill_(torch.nan)
+        try:
+            getattr(layer, reset)()
+        except Exception as error:
+            raise ValueError(f"{name!r} can't be drawn: {type(layer).__name__}.{reset}() failed: {error}") from error
+    fresh = layer.get_parameter(leaf).detach()
+    if fresh.isnan().any():
+        raise ValueError(f"{name!r} can't be drawn: {type(layer).__name__}.{reset}() does not set it; exclude it")
+    return fresh
 
 
-def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` of these values [count], in random order."""
-    fresh = draw_whole(model, name, generator)
+def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator, pick=torch.flatten) -> Tensor:
+    """``count`` of these values [count], in random order; ``pick`` gives those that may be drawn from, flat."""
+    fresh = pick(draw_whole(model, name, generator))
     return fresh[torch.randperm(len(fresh), generator=generator, device=generator.device)[:count].cpu()]

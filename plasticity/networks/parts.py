@@ -1,12 +1,12 @@
 """Which parameters of a network are embeddings or gains of norm layers, and which compete under a run's ``tensors``."""
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+
+from .competitors import gains
 
 TENSORS = ("weights", "no_head", "no_embeddings", "with_gains")
 TORCHVISION, TIMM = ("class_token", "pos_embedding", "conv_proj"), ("cls_token", "pos_embed", "patch_embed")
 EMBEDDINGS = {*TORCHVISION, *TIMM}  # of their vision transformers
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]:
@@ -16,7 +16,7 @@ def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]
     position embedding and patch projection. "with_gains": gains of norm layers, too. ValueError if the network has no
     such thing.
     """
-    parts = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": _gains(model)}
+    parts = {"weights": [], "no_head": [head], "no_embeddings": _embeddings(model), "with_gains": gains(model)}
     found = parts[tensors]
     if tensors != "weights" and not found:
         gain, embedding = "gain of a norm layer", "class token, position embedding or patch projection"
@@ -27,8 +27,3 @@ def competing(model: nn.Module, tensors: str, head: str) -> dict[str, list[str]]
 
 def _embeddings(model):
     return [name for name, _ in model.named_parameters() if EMBEDDINGS & {*name.split(".")}]
-
-
-def _gains(model):
-    gains = {f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, NORMS)}
-    return [name for name, p in model.named_parameters() if name in gains and p.ndim == 1]
