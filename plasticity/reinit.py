@@ -168,7 +168,7 @@ def reinitialize(
         rounding: "floor" (the paper), or "bernoulli": up with the remainder's chance (Hernandez-Garcia et al. 2025).
         exclude: parameters or modules to leave alone, by name: ("fc", "cls_token").
         include: one-dimensional weights and norm layers' gains that compete too, by name; ``exclude`` wins.
-        optimizer: its moments of the reset entries become zero, its step count stays; others than torch.optim's: refused.
+        optimizer: its moments of the reset entries become zero, its step count stays; torch.optim's own only.
         generator: source of every random draw; without one, a fresh seed is drawn and reported.
         dry_run: report only; nothing is written.
 

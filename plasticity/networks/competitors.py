@@ -17,6 +17,7 @@ NORM_NAME = re.compile(r"Norm(\dd)?$")  # what libraries call norm layers of the
 BIAS_NAME = re.compile(r"(^|_)bias(_|\d|$)")  # "bias", "in_proj_bias", "bias_ih_l0"; not "relative_attention_biases"
 NO_BIASES = {"dt_bias", "logit_bias"}  # the step sizes of state space models, SigLIP's prior: zero is not neutral there
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+HIDDEN = ("_packed_params", "qweight")  # where quantised layers keep their weights: those are no parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,7 @@ def competitors(model: nn.Module, exclude=(), include=()) -> tuple[list[Competit
     transposed or not) compete once, under the first name. ValueError names what can't be judged, such as a parameter
     without values or one that a hook turns into the layer's weight; nothing is ever left out in silence.
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model={type(model).__name__} must be a torch.nn.Module")
+    _require_layers(model)
     names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
     kinds = {name: _kind(*_owner(model, name), parameter) for name, parameter in names.items()}
     excluded = _named(names, exclude, "exclude", "parameter or module")
@@ -120,6 +120,19 @@ def _named(parameters: dict[str, Tensor], names: str | Iterable[str], argument: 
             raise ValueError(f"{argument}={name!r} names no {kind} of this model; it has: {known}")
         found |= inside
     return found
+
+
+def _require_layers(model):
+    """No weight may hide from `named_parameters`, and no layer from `isinstance`."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model={type(model).__name__} must be a torch.nn.Module")
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise ValueError(
+                f"module {name!r} is TorchScript, whose layers can't be told apart: reset before scripting"
+            )
+        if any(hasattr(layer, hidden) for hidden in HIDDEN):
+            raise ValueError(f"module {name!r} ({type(layer).__name__}) is quantised: its weights can't be reset")
 
 
 def _padding(model) -> Iterator[tuple[object, Tensor]]:

@@ -23,35 +23,42 @@ def not_effective(model: nn.Module, name: str) -> str | None:
         return (
             f"is what a hook makes {stem!r} from: call remove_weight_norm(), remove_spectral_norm() or prune.remove()"
         )
-    if leaf == "weight" and _normalises(layer):
-        return f"belongs to {type(layer).__name__}, which normalises it in each forward pass"
+    stock = next((kind for kind in PLAIN if isinstance(layer, kind)), None)
+    if leaf == "weight" and stock and type(layer).forward is not stock.forward and (what := _does(layer)):
+        return f"belongs to {type(layer).__name__}, whose forward pass {what}"
     return None
 
 
-@torch.no_grad()
-def _normalises(layer) -> bool:
-    """Whether a layer with a forward of its own, such as a weight-standardised convolution, gives the same output for
-    the doubled or shifted weight."""
-    stock = next((kind for kind in PLAIN if isinstance(layer, kind)), None)
-    if stock is None or type(layer).forward is stock.forward:
-        return False
+def _does(layer: nn.Module) -> str | None:
+    """What a layer with a forward of its own does to its weight, by trying: it may standardise or mask it.
+
+    A layer that can't be tried, since it wants more than an input, is taken for plain.
+    """
     draws = torch.Generator().manual_seed(0)
     try:
         twin = copy.deepcopy(layer).cpu().float().eval()
         weight = torch.randn(twin.weight.shape, generator=draws, device="cpu")
-        linear = isinstance(twin, nn.Linear)
-        shape = (
-            [twin.in_features]
-            if linear
-            else [twin.in_channels, *(2 * k * d for k, d in zip(twin.kernel_size, twin.dilation, strict=True))]
-        )
-        inputs = torch.randn((1, *shape), generator=draws, device="cpu")
-        plain, double, shifted = (_output(twin, values, inputs) for values in (weight, 2 * weight, weight + 1))
-    except Exception:  # a forward that wants more than an input can't be asked
-        return False
-    return torch.allclose(plain, double, rtol=1e-2, atol=1e-4) or torch.allclose(plain, shifted, rtol=1e-2, atol=1e-4)
+        inputs = torch.randn(_shape(twin), generator=draws, device="cpu")
+        with torch.enable_grad():
+            plain = _output(twin, weight, inputs)
+            (gradient,) = torch.autograd.grad(plain.square().sum(), twin.weight)
+        changed = not torch.equal(twin.weight, weight)
+        with torch.no_grad():
+            others = [_output(twin, values, inputs) for values in (2 * weight, weight + 1)]
+    except Exception:
+        return None
+    if any(torch.allclose(plain, other, rtol=1e-2, atol=1e-4) for other in others):
+        return "normalises it"
+    return "masks it" if changed or not gradient.all() else None
+
+
+def _shape(layer) -> list[int]:
+    if isinstance(layer, nn.Linear):
+        return [4, layer.in_features]
+    return [4, layer.in_channels, *(2 * k * d for k, d in zip(layer.kernel_size, layer.dilation, strict=True))]
 
 
 def _output(layer, weight, inputs) -> Tensor:
-    layer.weight.copy_(weight)
+    with torch.no_grad():
+        layer.weight.requires_grad_().copy_(weight)
     return type(layer).forward(layer, inputs)

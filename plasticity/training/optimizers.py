@@ -16,6 +16,7 @@ MOMENTS = {  # what may become zero in any entry at any time; step sizes, averag
     "Adamax": ("exp_avg", "exp_inf"),
     "Adagrad": ("sum",),
     "Adadelta": ("square_avg", "acc_delta"),
+    "Muon": ("momentum_buffer",),
     "RMSprop": ("square_avg", "momentum_buffer", "grad_avg"),
 }
 

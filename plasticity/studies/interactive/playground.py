@@ -23,6 +23,7 @@ from ...analysis.paired import interval
 from ...analysis.verdict import MARGINS, verdict
 from ...datasets.prepare import ensure
 from ...files import file_sha256
+from ...networks.competitors import competitors
 from ...networks.table import architecture
 from ...profiles import Profile
 from ...reinit import SCOPES
@@ -154,15 +155,14 @@ def _state(model, batches, items, run) -> State:
 
 
 def _changed(before, after) -> list[dict]:
-    """Rows for a method that reports none: the entries that are not what they were; all of a tensor that is new. Gains
-    of norm layers are left out, as `reinit` does."""
+    """Rows for a method that reports none: the entries that are not what they were; all of a tensor that is new. What
+    never competes is left out, as in `reinitialize`'s report."""
     old, rows = dict(before.named_parameters()), []
-    for name, new in after.named_parameters():
-        kind = "bias" if "bias" in name else "weight"
-        if kind == "bias" or new.ndim >= 2:
-            same = name in old and old[name].shape == new.shape
-            reset = int((old[name] != new).sum()) if same else new.numel()
-            rows.append({"name": name, "kind": kind, "size": new.numel(), "reset": reset})
+    for one in competitors(after)[0]:
+        name, new = one.name, one.parameter
+        same = name in old and old[name].shape == new.shape
+        reset = int((old[name] != new).sum()) if same else new.numel()
+        rows.append({"name": name, "kind": one.kind, "size": new.numel(), "reset": reset})
     return rows
 
 
