@@ -232,11 +232,11 @@ def _require_something(case, biases, masks, frozen):
 
 def _prune(gradients, scope, choose, group) -> dict[Competitor, Tensor]:
     """The least useful entries of each tensor, as masks; in scope "global" all compete as one long tensor."""
-    utilities = [_utility(one, gradients) for one in group]
     if scope == "tensor" or not group:
-        return {one: one.spread(choose(utility)) for one, utility in zip(group, utilities, strict=True)}
-    pieces = choose(torch.cat([utility.to(utilities[0].device) for utility in utilities]))
-    pieces = pieces.split([one.size for one in group])
+        return {one: one.spread(choose(_utility(one, gradients))) for one in group}
+    utilities = [_utility(one, gradients) for one in group]
+    joint = torch.cat([utility.to(utilities[0].device) for utility in utilities])
+    pieces = choose(joint).split([len(utility) for utility in utilities])
     return {one: one.spread(piece.to(one.parameter.device)) for one, piece in zip(group, pieces, strict=True)}
 
 

@@ -292,7 +292,7 @@ def test_usual_dtypes_are_reset(dtype):
     assert reinitialize(nn.Linear(10, 10).to(dtype), "10N").reset == 11
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
 def test_layers_without_weights_to_see_are_refused():
     assert "'1.weight' has no shape yet" in refusal(nn.Sequential(nn.Linear(10, 10), nn.LazyLinear(4)))
     assert "model=dict must be" in refusal_of_no_model({"weight": torch.ones(10, 10)})
