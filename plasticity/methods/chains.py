@@ -15,11 +15,26 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..networks.competitors import NORMS
+from ..networks.plain import why_not_plain
 from ..training import measures
 
 LAYERS = (nn.Conv2d, nn.Linear)
 # Each works on every entry alone and has no parameter.
 ACTIVATIONS = tuple(kind for kind in measures.ACTIVATIONS if kind not in (nn.PReLU, nn.RReLU))
+
+
+def outputs(layer: nn.Module) -> int:
+    """The number of outputs of a convolution (its channels) or linear layer (its features)."""
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
+
+
+def refuse_odd(method: str, model: nn.Module, modules: Iterable[nn.Module]) -> None:
+    """Raise ValueError, by its name in the model, for a module that does something else than its class."""
+    for module in modules:
+        if why := why_not_plain(module):
+            name = next((name for name, other in model.named_modules() if other is module), "")
+            takes = f"{method} takes only layers that compute what PyTorch's own do"
+            raise ValueError(f"{takes}: {name!r} ({type(module).__name__}) does not, as {why}; take another method")
 
 
 def hidden(layer, activations: tuple = ACTIVATIONS):
@@ -59,8 +74,11 @@ class Place:
         return None if last else Place(self.parent, self.path, self.names, self.index + 1)
 
 
-def written_chains(model: nn.Module, activations: tuple) -> list[tuple[Place, Place | None, Place]]:
-    """(layer, norm layer or None, activation) inside each ``nn.Sequential`` (the class itself) of a network."""
+def written_chains(method: str, model: nn.Module, activations: tuple) -> list[tuple[Place, Place | None, Place]]:
+    """(layer, norm layer or None, activation) inside each ``nn.Sequential`` (the class itself) of a network.
+
+    Raises ValueError in the name of a method, if one of these does something else than its class.
+    """
     found = []
     for path, parent in model.named_modules():
         if type(parent) is nn.Sequential:
@@ -68,6 +86,8 @@ def written_chains(model: nn.Module, activations: tuple) -> list[tuple[Place, Pl
             places = (Place(parent, path, names, index) for index in range(len(names)))
             layers = (place for place in places if isinstance(place.module, LAYERS))
             found += [(layer, *behind) for layer in layers if (behind := hidden(layer, activations))]
+    parts = [place.module for chain in found for place in chain if place]
+    refuse_odd(method, model, [part for part in parts if isinstance(part, (*LAYERS, *NORMS, *ACTIVATIONS))])
     return found
 
 
@@ -75,12 +95,13 @@ def written_chains(model: nn.Module, activations: tuple) -> list[tuple[Place, Pl
 def watched(model: nn.Module, hooks: Iterable[tuple[nn.Module, Callable]]):
     """The network in evaluation mode, with a forward hook on each of these modules; afterwards as it was."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks]
-    was = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(was)
+        for module, training in modes:  # each its own: a frozen norm layer stays in evaluation
+            module.training = training
         for handle in handles:
             handle.remove()
 
@@ -139,15 +160,19 @@ class _Trace(TorchFunctionMode):
 
     def leave(self, module, args, result):
         with torch._C.DisableTorchFunction():
-            self.note(module, self.pending.pop(), result)
+            taken = self.pending.pop()
+            if not self.pending:
+                self.note(module, taken, result)
 
 
 @torch.no_grad()
 def traced_calls(model: nn.Module, images: Tensor) -> list[Call]:
     """The calls of one forward pass of images [n, 3, h, w] in evaluation mode, in order; the network stays as it is."""
     trace = _Trace()
-    leaves = [module for module in model.modules() if not list(module.children())]
-    handles = [leaf.register_forward_pre_hook(trace.enter, with_kwargs=True) for leaf in leaves]
+    # A layer with parts of its own, such as a parametrised one, is one step all the same.
+    leaves = [module for module in model.modules() if isinstance(module, LAYERS) or not list(module.children())]
+    # First of all hooks, so that what others compute (the old weight norm does) is inside.
+    handles = [leaf.register_forward_pre_hook(trace.enter, prepend=True, with_kwargs=True) for leaf in leaves]
     try:
         with watched(model, [(leaf, trace.leave) for leaf in leaves]), trace:
             result = model(images)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..interventions import Intervention
-from .chains import ACTIVATIONS, written_chains
+from ..networks.ties import tied
+from .chains import ACTIVATIONS, outputs, written_chains
 
 LAYER_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 WIDTHS = ("out_channels", "out_features", "num_features", "num_channels")  # what layers call their number of outputs
@@ -47,14 +48,14 @@ class CReLU(Intervention):
 
     def reshape(self, model):
         """Halve and replace, in place. ValueError, where no ReLU is or a layer can't be halved."""
-        chains = written_chains(model, (nn.ReLU,))
+        chains = written_chains("crelu", model, (nn.ReLU,))
         if not chains:
             needs = "crelu needs ReLUs after a convolution or linear layer in a plain nn.Sequential"
             raise ValueError(f"{needs}: {type(model).__name__} has none")
-        owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+        shared = tied(model)
         halved = Counter(id(place.module) for layer, norm, _ in chains for place in (layer, norm) if place)
         for layer, norm, _ in chains:
-            _refuse(layer, norm, owners, halved)
+            _refuse(layer, norm, shared, halved)
         for layer, norm, activation in chains:
             _halve(layer.module)
             if norm:
@@ -63,17 +64,17 @@ class CReLU(Intervention):
             layer.parent._modules[activation.name] = ConcatenatedReLU(dim)
 
 
-def _refuse(layer, norm, owners: Counter, halved: Counter):
+def _refuse(layer, norm, shared: set[int], halved: Counter):
     name, module, norm = f"{layer.path}.{layer.name}".lstrip("."), layer.module, norm and norm.module
-    if len(module.weight) % 2:
-        raise ValueError(f"crelu needs an even number of outputs to halve: layer {name!r} has {len(module.weight)}")
+    if outputs(module) % 2:
+        raise ValueError(f"crelu needs an even number of outputs to halve: layer {name!r} has {outputs(module)}")
     if getattr(module, "groups", 1) > 1:
         raise ValueError(f"crelu can't halve a convolution with groups: layer {name!r} has {module.groups}")
     if isinstance(norm, nn.GroupNorm) and norm.num_channels // 2 % norm.num_groups:
         has = f"{norm.num_channels} channels in {norm.num_groups} groups"
         raise ValueError(f"crelu can't halve the norm layer after {name!r}: {has}")
     both = [module, norm] if norm else [module]
-    if any(halved[id(part)] > 1 or any(owners[id(p)] > 1 for p in part.parameters()) for part in both):
+    if any(halved[id(part)] > 1 or any(id(p) in shared for p in part.parameters()) for part in both):
         raise ValueError(f"crelu can't halve a layer that is shared, or whose weights are: layer {name!r}")
 
 
@@ -104,14 +105,14 @@ class LayerNorm(Intervention):
 
     def reshape(self, model):
         """Insert or replace, in place. Raises ValueError for a network without such a place."""
-        chains = written_chains(model, (*ACTIVATIONS, ConcatenatedReLU))
+        chains = written_chains("layer_norm", model, (*ACTIVATIONS, ConcatenatedReLU))
         chains = [chain for chain in chains if not (chain[1] and isinstance(chain[1].module, LAYER_NORMS))]
         if not chains:
             needs = "layer_norm needs activations after a convolution or linear layer in a plain nn.Sequential"
             has = f"{type(model).__name__} has none (transformers have theirs already)"
             raise ValueError(f"{needs}, without a layer norm yet: {has}")
         for layer, norm, activation in chains:
-            size, modules = len(layer.module.weight), layer.parent._modules
+            size, modules = outputs(layer.module), layer.parent._modules
             new = nn.GroupNorm(1, size) if isinstance(layer.module, nn.Conv2d) else nn.LayerNorm(size)
             if norm:
                 modules[norm.name] = new

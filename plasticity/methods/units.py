@@ -8,15 +8,18 @@ layer. So what a residual connection, an attention or a functional mean reads is
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..networks.initialisers import draw_initial
+from ..networks.plain import why_not_plain
+from ..networks.ties import tied
 from ..training import notation
 from ..training.optimizers import clear_moments
-from .chains import LAYERS, Call, hidden, traced_calls, watched
+from .chains import LAYERS, Call, hidden, outputs, refuse_odd, traced_calls, watched
 from .selective import Drawing
 
 POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # dropout is not seen in evaluation
@@ -47,8 +50,16 @@ class Units:
 
     @property
     def frozen(self) -> bool:
-        """Whether a layer is not in training: then its units are left alone."""
-        return not (self.producer.weight.requires_grad and self.consumer.weight.requires_grad)
+        """Whether something that recycling writes to is not in training: then the units are left alone."""
+        written = [parameter for part in self.parts[:-1] for parameter in part.parameters()]
+        weight = self.consumer._parameters.get("weight")
+        written += self.consumer.parameters() if weight is None else [weight]
+        return not all(parameter.requires_grad for parameter in written)
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The modules that must do what their classes say, the consumer last."""
+        return [part for part in (self.producer, self.norm, self.activation, self.consumer) if part is not None]
 
     def zeros(self) -> Tensor:
         """A number for each unit, [size], on the device of the layer."""
@@ -126,19 +137,25 @@ def mean_activations(model: nn.Module, layers: list[Units], images: Tensor, batc
 def find_units(model: nn.Module, images: Tensor) -> list[Units]:
     """The hidden units of a network, layer by layer in forward order, by one pass of images [n, 3, h, w].
 
-    Not among them: layers called more than once, tied weights, consumers with groups, and whatever is no plain chain.
+    Not among them: layers called more than once, weights that are tied or read elsewhere, consumers with groups, layers
+    that compute something else than their class, and whatever is no plain chain.
     """
-    calls = traced_calls(model, images)
-    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    return [units for units in _chains(model, images) if not any(map(why_not_plain, units.parts))]
+
+
+def _chains(model: nn.Module, images: Tensor) -> Iterator[Units]:
+    """What the units of a network are if each layer does what its class says."""
+    calls, shared = traced_calls(model, images), tied(model)
     often = Counter(id(call.module) for call in calls)
+    shared |= {key[0] for call in calls for key in call.takes}  # with the parameters that a function takes
 
-    def sole(module: nn.Module) -> bool:
-        own = [parameter for parameter in module._parameters.values() if parameter is not None]
-        used_once = often[id(module)] == 1 and all(owners[id(p)] == 1 for p in own)
-        return module._parameters.get("weight") is not None and used_once
+    def sole(module: nn.Module | None) -> bool:
+        return module is None or often[id(module)] == 1 and not any(id(p) in shared for p in module.parameters())
 
-    found = filter(None, (_units(call) for call in calls if isinstance(call.module, LAYERS)))
-    return [u for u in found if sole(u.producer) and sole(u.consumer) and (u.norm is None or often[id(u.norm)] == 1)]
+    for call in calls:
+        units = _units(call) if isinstance(call.module, LAYERS) else None
+        if units and all(map(sole, (units.producer, units.norm, units.consumer))):
+            yield units
 
 
 def _units(layer: Call) -> Units | None:
@@ -151,12 +168,13 @@ def _units(layer: Call) -> Units | None:
     call, of_conv, flat = activation.next, isinstance(layer.module, nn.Conv2d), False
     while call:
         if isinstance(call.module, LAYERS):
-            block = _columns(call.module, len(layer.module.weight), of_conv, flat)
+            block = _columns(call.module, outputs(layer.module), of_conv, flat)
             return Units(layer.module, norm and norm.module, shown, call.module, block) if block else None
         if not of_conv or flat:
             return None
         flat = isinstance(call.module, nn.Flatten) or call.module in RESHAPING
-        if not (_flattens(call) if flat else isinstance(call.module, POOLING)):
+        plain = isinstance(call.module, str) or not why_not_plain(call.module)
+        if not plain or not (_flattens(call) if flat else isinstance(call.module, POOLING)):
             return None
         call = call.next
     return None
@@ -176,7 +194,7 @@ def _columns(consumer: nn.Module, size: int, of_conv: bool, flat: bool) -> int:
 
 def _normalises(norm: Call, layer: nn.Module) -> bool:
     """Whether a norm layer has an entry for each unit of the layer before it."""
-    module, size, of_conv = norm.module, len(layer.weight), isinstance(layer, nn.Conv2d)
+    module, size, of_conv = norm.module, outputs(layer), isinstance(layer, nn.Conv2d)
     if isinstance(module, nn.LayerNorm):
         return not of_conv and tuple(module.normalized_shape) == (size,)
     entries = {nn.GroupNorm: "num_channels", nn.BatchNorm1d: "num_features", nn.BatchNorm2d: "num_features"}
@@ -185,7 +203,10 @@ def _normalises(norm: Call, layer: nn.Module) -> bool:
 
 
 def _units_for(method: str, model, start) -> list[Units]:
-    found = find_units(model, start.images(2))
+    found = list(_chains(model, start.images(2)))
+    trained = [part for units in found if not units.frozen for part in units.parts]
+    refuse_odd(method, model, trained)
+    found = [units for units in found if not any(map(why_not_plain, units.parts))]
     if not found:
         needs = "a convolution or linear layer, its activation (a module), and one next layer in a plain chain"
         raise ValueError(f"{method} needs units: {needs}; {type(model).__name__} has none")
@@ -201,7 +222,8 @@ class ReDo(Drawing):
     of all layers are chosen before any is changed. H&T A.4: every 5 epochs, thresholds from 0.01 to 0.5.
 
     Incoming weights come from the layer's ``reset_parameters``, biases become 0, entries of a norm layer begin anew,
-    the optimiser's moments of all these entries become 0 (step counts stay). Layers out of training stay.
+    the optimiser's moments of all these entries become 0 (step counts stay). Units stay if a layer or norm layer of
+    theirs is out of training.
     """
 
     threshold: float = 0.1
@@ -211,7 +233,7 @@ class ReDo(Drawing):
         notation.within(self, every="[1, inf)")
 
     def prepare(self, model, start):
-        """Find the units. Raises ValueError if there are none."""
+        """Find the units. Raises ValueError if there are none, or a layer of theirs is no plain one (LoRA, ...)."""
         self.model, self.images, self.optimizer = model, start.images, start.optimizer
         self.units = _units_for("ReDo", model, start)
         return super().prepare(model, start)
@@ -229,6 +251,8 @@ class ReDo(Drawing):
 
 class _Watch:
     """A forward hook that notes E|h| of a layer's units in training. A copy of the network gets an idle one."""
+
+    only_watches = True
 
     def __init__(self, units: Units | None = None, seen: Tensor | None = None):
         self.units, self.seen = units, seen
@@ -262,7 +286,7 @@ class ContinualBackprop(Drawing):
         notation.within(self, rate="[0, 1]", decay="[0, 1)")
 
     def prepare(self, model, start):
-        """Find the units and watch them. ValueError if there are none, or for a compiled network."""
+        """Find the units and watch them. ValueError as for `ReDo`, and for a compiled network."""
         if start.compiled:
             ignores = "watches activations with hooks, which a compiled network ignores"
             raise ValueError(f"continual_backprop {ignores}: use compiled=False")
