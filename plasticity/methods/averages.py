@@ -7,6 +7,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ..interventions import Intervention
@@ -36,7 +37,7 @@ class Ema(Intervention):
         if start.phase == 1:
             self.slow = copy.deepcopy(model).eval().requires_grad_(False)
         slow, fast = ([*network.parameters(), *network.buffers()] for network in (self.slow, model))
-        pairs = list(zip(slow, fast, strict=True))
+        pairs = self.pairs = list(zip(slow, fast, strict=True))
         # Weights are loaded in place, so these lists stay valid; a tied parameter is listed, and averaged, once.
         self.averaged = [[pair[i] for pair in pairs if pair[0].is_floating_point()] for i in (0, 1)]
         self.copied = [[pair[i] for pair in pairs if not pair[0].is_floating_point()] for i in (0, 1)]
@@ -80,11 +81,11 @@ class HareTortoise(Ema):
 
     @torch.no_grad()
     def after_epoch(self, epoch):
-        """Every ``every`` epochs the hare goes back to the tortoise."""
+        """Every ``every`` epochs the hare, but for what is out of training, goes back to the tortoise."""
         if self.every and epoch % self.every == 0:
-            for slow, fast in (self.averaged, self.copied):
-                if slow:
-                    torch._foreach_copy_(fast, slow)
+            moved = [pair for pair in self.pairs if pair[1].requires_grad or not isinstance(pair[1], nn.Parameter)]
+            for slow, fast in moved:
+                fast.copy_(slow)
 
 
 @dataclass(eq=False)

@@ -1,8 +1,8 @@
 """What is added to the loss of each batch: pulls of the parameters to zero or an anchor, and of the logits to zero.
 
 These are terms of the loss, so their gradients go through clipping and an optimiser's moments, unlike decoupled weight
-decay. Parameters that are not trained are left out. No strength is halved but where a method's authors do; strength 0
-leaves the run as it is, bit for bit.
+decay. Parameters that are not trained are left out, and memory that two of them share counts once. No strength is
+halved but where a method's authors do; strength 0 leaves the run as it is, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..interventions import Intervention
+from ..networks.ties import distinct
 from ..training import notation
 
 
@@ -59,7 +60,7 @@ class L2(Intervention):
 
     def prepare(self, model, start):
         """Find the parameters."""
-        self.parameters = list(model.parameters())
+        self.parameters = list(distinct(model.named_parameters()).values())
         return []
 
     def penalty(self, model, logits, images):
@@ -81,7 +82,8 @@ class L2Init(L2):
 
     def prepare(self, model, start):
         """Take theta_0 in the memory layout of the parameters, or each difference would cost several times as much."""
-        self.anchors = [_laid_out(start.initial[name], parameter) for name, parameter in model.named_parameters()]
+        named = distinct(model.named_parameters())
+        self.anchors = [_laid_out(start.initial[name], parameter) for name, parameter in named.items()]
         return super().prepare(model, start)
 
     def penalty(self, model, logits, images):
@@ -110,7 +112,7 @@ class L2SP(Intervention):
 
     def prepare(self, model, start):
         """The network as it is becomes the anchor."""
-        named = list(model.named_parameters()) if start.learned else []
+        named = distinct(model.named_parameters()).items() if start.learned else []
         self.backbone = [p for name, p in named if not name.startswith(f"{start.head}.")]
         self.head = [p for name, p in named if name.startswith(f"{start.head}.")]
         self.anchors = [_laid_out(parameter, parameter) for parameter in self.backbone]

@@ -61,7 +61,7 @@ def build(text: str, settings: Settings | None = None) -> Intervention:
 
 def _pieces(text: str) -> list[str]:
     pieces = re.split(r"\+(?![^(]*\))", str(text))  # a plus inside parentheses separates nothing
-    return [piece.strip() for piece in pieces]
+    return [notation.unquoted(piece.strip()) for piece in pieces]
 
 
 def _part(piece: str, text: str, settings: Settings | None = None) -> Intervention:

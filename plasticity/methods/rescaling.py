@@ -1,13 +1,19 @@
 """Soft weight rescaling: after each step every layer's norm moves a little back to what it was at initialisation."""
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..interventions import Intervention
 from ..networks.competitors import NORMS
+from ..networks.plain import why_not_plain, why_not_shown
+from ..networks.ties import distinct
 from ..training import notation
 from .chains import watched
 
@@ -26,8 +32,8 @@ class SoftRescaling(Intervention):
     C_l the product of the c's from the last norm layer (without one: from the first layer) up to l, in forward order;
     for layers in front of that one c_l alone. A layer is a module with a ``weight`` (an attention's
     ``in_proj_weight``), and gain and shift of a norm layer are one; other parameters, such as class tokens, are left
-    alone, as is a weight of norm zero. If a step adds at most g to a norm, it stays below n_l + g (1 - lambda) /
-    lambda. Pretrained weights: n_l is their norm.
+    alone, as is a weight of norm zero, and whatever is out of training. If a step adds at most g to a norm, it stays
+    below n_l + g (1 - lambda) / lambda. Pretrained weights: n_l is their norm.
 
     A network without norm layers whose activations are homogeneous (ReLU) has its outputs multiplied by the last C: the
     predicted classes stay. With norm layers this holds from the last one on. In front of it, batch normalisation in
@@ -35,13 +41,17 @@ class SoftRescaling(Intervention):
     mode undoes any scale, but its running statistics are not rescaled, as in the paper: in evaluation they lag behind
     the scaled activations and catch up at their momentum.
 
+    A layer whose output is not multiplied by c where its weight and bias are (a weight-standardised convolution, a gain
+    of 1 + w, LoRA) and one whose weight is computed (weight norm, a pruning mask) have no such norm: they are refused.
+
     features: lambda of convolutions, norm and other layers, 0 to 1.
     classifier: lambda of all fully connected layers, an attention's projections included, 0 to 1.
     reinit: whether n_l becomes the present norm with the first step after each decay of the learning rate (the paper's
         "+ re-init"). Meant for decay in steps: under a cosine every step is a decay, and nothing is rescaled.
     product: "auto" takes C_l only where it keeps the promise above, which a trial on two images tells. Where branches
         are added up behind the last norm layer (ResNet), or an activation is not homogeneous, each bias gets its own
-        c_l: the norms are bounded all the same. "always" refuses such networks; "never" takes c_l.
+        c_l, as where a layer of the chain is out of training: the norms are bounded all the same. "always" refuses
+        such networks; "never" takes c_l.
     """
 
     features: float = 0.001
@@ -53,12 +63,14 @@ class SoftRescaling(Intervention):
         notation.within(self, features="[0, 1]", classifier="[0, 1]", product=PRODUCTS)
 
     def prepare(self, model, start):
-        """In the first phase find the layers, their order and norms. ValueError where "always" refuses the network.
+        """In the first phase find the layers, their order and norms. ValueError that names a layer that can't be scaled
+        or, with "always", where the chain breaks.
 
         Afterwards ``names`` are the layers in order, ``norms`` [layers] the n_l, ``reason`` why C_l is not used.
         """
         if start.phase == 1:
             layers = _layers(model)
+            _refuse_odd(model, layers, start.images)
             self.names, first, self.reason = list(layers), len(layers), f"product={self.product!r}"
             if self.product != "never":
                 self.names, first, self.reason = _examined(model, start.images(2))
@@ -68,6 +80,7 @@ class SoftRescaling(Intervention):
             self._weights = [layers[name][0] for name in self.names]
             biased = [i for i, name in enumerate(self.names) if layers[name][1] is not None]
             self._tensors = self._weights + [layers[self.names[i]][1] for i in biased]
+            self._places = [*range(len(self.names)), *biased]  # the layer of each
             self.norms = self._measure()
             connected = [isinstance(model.get_submodule(name), CONNECTED) for name in self.names]
             self._strengths = self.norms.new_tensor([self.classifier if c else self.features for c in connected])
@@ -85,8 +98,17 @@ class SoftRescaling(Intervention):
             self.norms = norms
         self._lr = lr
         own = norms.lerp(self.norms, self._strengths).div_(norms).masked_fill_(norms == 0, 1)
-        running = torch.cat([own[: self._first], own[self._first :].cumprod(0)])
-        torch._foreach_mul_(self._tensors, torch.cat([own, running[self._biased]]).unbind())
+        pairs = list(zip(self._places, self._tensors, strict=True))
+        moved = [tensor.requires_grad and self._weights[i].requires_grad for i, tensor in pairs]
+        broken = [i for i, moves in zip(self._places, moved, strict=True) if not moves and i >= self._first]
+        if broken and self.product == "always":
+            why = f"{self.names[broken[0]]!r} is out of training, so the chain ends there"
+            raise ValueError(f"soft rescaling with product='always': {why}")
+        first = len(own) if broken else self._first
+        running = torch.cat([own[:first], own[first:].cumprod(0)])
+        scales = torch.cat([own, running[self._biased]]).unbind()
+        if any(moved):
+            torch._foreach_mul_(list(compress(self._tensors, moved)), list(compress(scales, moved)))
 
     @torch.no_grad()
     def _measure(self) -> Tensor:
@@ -103,14 +125,65 @@ class SoftRescaling(Intervention):
 
 def _layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor | None]]:
     """(weight, bias or None) of every layer by name, as registered; a shared weight is the first layer's."""
-    found, seen = {}, set()
+    found = {}
     for name, module in model.named_modules():
         for prefix in ("", "in_proj_"):
-            weight, bias = (getattr(module, prefix + kind, None) for kind in ("weight", "bias"))
-            if isinstance(weight, nn.Parameter) and id(weight) not in seen:
-                seen.add(id(weight))
-                found[name] = weight, bias if isinstance(bias, nn.Parameter) else None
+            weight, bias = (module._parameters.get(prefix + kind) for kind in ("weight", "bias"))
+            if weight is not None:
+                found[name] = weight, bias
+    return {name: found[name] for name in distinct((name, weight) for name, (weight, _) in found.items())}
+
+
+def _refuse_odd(model: nn.Module, layers: dict, images: Callable[[int], Tensor] | None) -> None:
+    """Raise ValueError, by name, for a layer in training whose weight's norm is not the scale of its output."""
+    trained = {n: m for n, m in model.named_modules() if any(p.requires_grad for p in _own(m))}
+    why = {name: reason for name, module in trained.items() if (reason := why_not_shown(module))}
+    odd = [name for name, module in trained.items() if not why and name in layers and why_not_plain(module)]
+    why |= dict.fromkeys(odd and _unscaled(model, odd, images(2)), "its output does not grow as its weight and bias do")
+    for name, reason in why.items():
+        kind = type(trained[name]).__name__
+        raise ValueError(f"soft rescaling can't scale layer {name!r} ({kind}): {reason}; take another method")
+
+
+def _own(module: nn.Module) -> Iterator[nn.Parameter]:
+    return module.parameters(recurse=parametrize.is_parametrized(module))
+
+
+@torch.no_grad()
+def _unscaled(model: nn.Module, names: list[str], images: Tensor) -> list[str]:
+    """Which of these layers do not give three times as much for three times their weight and bias."""
+    model, found = _doubled(model), []
+
+    def trying(name, module, args, kwargs, output):
+        layer = copy.deepcopy(module)
+        for part, child in layer.named_children():  # such as the activation within a norm layer
+            if not list(child.parameters()):
+                layer._modules[part] = nn.Identity()
+        before = _first(layer.forward(*args, **kwargs))
+        for kind in ("weight", "bias"):
+            if layer._parameters.get(kind) is not None:
+                layer._parameters[kind].mul_(3)
+        if not torch.allclose(_first(layer.forward(*args, **kwargs)), 3 * before, rtol=1e-6):
+            found.append(name)
+
+    for name in names:
+        model.get_submodule(name).register_forward_hook(partial(trying, name), with_kwargs=True)
+    model.eval()(images.double())
     return found
+
+
+def _first(output) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _doubled(model: nn.Module) -> nn.Module:
+    """A copy in double precision without zeros, as in fresh shifts and heads, that would hide what stands in the
+    way."""
+    model, draws = copy.deepcopy(model).double(), torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    return model
 
 
 @torch.no_grad()
@@ -119,16 +192,11 @@ def _examined(model: nn.Module, images: Tensor) -> tuple[list[str], int, str]:
 
     On a copy in double precision: the model, its buffers and the random streams see nothing of it.
     """
-    model, images, draws = copy.deepcopy(model).double(), images.double(), torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        if not parameter.any():  # zeros, as in fresh shifts and heads, would hide what stands in the way
-            parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    model, images = _doubled(model), images.double()
     ended = {name: place for place, name in enumerate(_outputs(model, images, ()))}
 
     # a layer that is used without being called, as in attention, ends with the module it is in
-    def place(
-        name: str,
-    ) -> int:
+    def place(name: str) -> int:
         return ended[name] if name in ended else place(name.rpartition(".")[0])
 
     layers = _layers(model)
@@ -164,8 +232,7 @@ def _outputs(model: nn.Module, images: Tensor, keep: tuple[str, ...]) -> dict[st
 
     def noting(name):
         def hook(module, inputs, output):
-            output = output[0] if isinstance(output, tuple) else output
-            outputs[name] = output.clone() if name in keep else None
+            outputs[name] = _first(output).clone() if name in keep else None
 
         return hook
 

@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..interventions import Intervention
+from ..networks.ties import distinct
 from ..training import notation
 
 
 @dataclass(eq=False)
 class ShrinkPerturb(Intervention):
-    """w <- keep w + (1 - keep) w_initial + noise N(0, 1), for every parameter, at each start from learned weights.
+    """w <- keep w + (1 - keep) w_initial + noise N(0, 1), for all that is trained, at each start from learned weights.
 
     Ash & Adams 2020, as H&T run it (A.4: "shrink ratio 0.8", so keep=0.2; the same initial copy each time; no noise;
     buffers stay). With keep=1 and noise=0 nothing changes, bit for bit.
@@ -32,7 +33,9 @@ class ShrinkPerturb(Intervention):
     @torch.no_grad()
     def prepare(self, model, start):
         """Shrink and perturb, in place."""
-        for name, parameter in model.named_parameters() if start.learned else ():  # each tied parameter once
+        for name, parameter in distinct(model.named_parameters()).items() if start.learned else ():
+            if not parameter.requires_grad:
+                continue
             initial = start.initial[name].to(parameter)
             parameter.copy_(torch.lerp(initial, parameter, self.keep))  # exact at both ends
             if self.noise:
@@ -50,9 +53,9 @@ class HeadReset(Intervention):
     excludes = ("frozen_head",)
 
     def prepare(self, model, start):
-        """Reset the head, buffers included, in place."""
+        """Reset the head, buffers included, in place; what of it is out of training stays."""
         if start.learned:
-            _restore_head(model, start)
+            _restore_head(model, start, [n for n, p in _head(model, start).named_parameters() if not p.requires_grad])
         return []
 
 
@@ -68,7 +71,7 @@ class FrozenHead(Intervention):
     def prepare(self, model, start):
         """Put the initial head in place and take it out of training."""
         _restore_head(model, start)
-        model.get_submodule(start.head).requires_grad_(False)
+        _head(model, start).requires_grad_(False)
         return []
 
 
@@ -82,7 +85,7 @@ class HeadOnly(Intervention):
 
     def prepare(self, model, start):
         """Take everything but the head out of training."""
-        head = model.get_submodule(start.head)
+        head = _head(model, start)
         heads, trained = set(head.modules()), {id(parameter) for parameter in head.parameters()}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
@@ -113,10 +116,15 @@ def _stays_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
     return nn.Module.train(module, False)
 
 
+def _head(model, start):
+    return model.get_submodule(start.head)
+
+
 @torch.no_grad()
-def _restore_head(model, start):
-    for name, value in model.get_submodule(start.head).state_dict(keep_vars=True).items():
-        value.copy_(start.initial[f"{start.head}.{name}"])
+def _restore_head(model, start, without=()):
+    for name, value in _head(model, start).state_dict(keep_vars=True).items():
+        if name not in without:
+            value.copy_(start.initial[f"{start.head}.{name}"])
 
 
 class Augmentation(Intervention):

@@ -52,7 +52,7 @@ class SelectiveReinit(Drawing):
         notation.within(self, every="[1, inf)", fraction="[0, 1]", utility=UTILITIES, method=tuple(METHODS))
 
     def prepare(self, model, start):
-        """Find the weights that can be reset. Raises ValueError if there are none."""
+        """Find the weights that can be reset. Raises ValueError if there are none, or one can't be judged."""
         self.model, self.optimizer = model, start.optimizer
         weights = [name for name, p in model.named_parameters() if p.ndim >= 2]
         own = self.method in ("R", "RM")
@@ -60,6 +60,8 @@ class SelectiveReinit(Drawing):
         if len(weights) == len(self.exclude):
             needs = "selective_reinit needs weights whose layer has reset_parameters()"
             raise ValueError(f"{needs}: {type(model).__name__} has none")
+        still = [name for name, p in model.named_parameters() if not p.requires_grad]
+        self._reset(still, torch.Generator().manual_seed(0), utility="magnitude", dry_run=True)  # refused now or never
         return super().prepare(model, start)
 
     def after_step(self, step):
@@ -69,18 +71,21 @@ class SelectiveReinit(Drawing):
         named = dict(self.model.named_parameters())
         still = [name for name, p in named.items() if not p.requires_grad or p.grad is None]
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+        judged = {"utility": self.utility, "gradients": gradients if self.utility == "gradient" else None}
+        self._reset(still, self.generator, **judged)
+
+    def _reset(self, still, generator, **more):
         cut = {"rounding": "bernoulli"} if self.fraction else {"threshold": self.threshold, "relative": True}
         try:
             reinitialize(
                 self.model,
                 Case(self.method, self.fraction or None),
-                utility=self.utility,
-                gradients=gradients if self.utility == "gradient" else None,
                 biases="keep",
                 exclude=[*self.exclude, *still],
                 optimizer=self.optimizer,
-                generator=self.generator,
+                generator=generator,
                 **cut,
+                **more,
             )
         except (NothingToReset, NotFinite):
             pass  # no weight below the threshold is an ordinary outcome; a network that diverged is for fit to report

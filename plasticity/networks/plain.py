@@ -33,8 +33,8 @@ def why_not_shown(module: nn.Module) -> str:
 
 
 def _is_computed(module: nn.Module, name: str) -> bool:
-    stored = name in module._parameters or name in module._buffers
-    return not stored and isinstance(getattr(module, name, None), Tensor)
+    shown = None if name in module._buffers else getattr(module, name, None)
+    return isinstance(shown, Tensor) and not isinstance(shown, nn.Parameter)
 
 
 def _is_hooked(module: nn.Module) -> bool:

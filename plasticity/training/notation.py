@@ -57,13 +57,19 @@ def _fields(kind) -> tuple:
 
 
 def _read(value: str, field, text: str):
-    default = field.default
+    default, value = field.default, unquoted(value)
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[value.lower()]
         return type(default)(value)  # an integer parameter takes "5", not "5.0"
     except (ValueError, KeyError):
         raise ValueError(f"{text!r}: {field.name}={value!r} is not a value like {_write(default)}") from None
+
+
+def unquoted(text: str) -> str:
+    """The text without a pair of quotation marks around it, as messages show words."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
 
 
 def _write(value) -> str:
