@@ -21,16 +21,26 @@ from plasticity import reinitialize
 
 
 class Reinitialize(TrainerCallback):
-    """Acts when a training begins afresh: before its first step, never on resuming, once for each model."""
+    """Acts once for each model, as its first epoch begins: after every callback's on_train_begin.
+
+    Not on resuming: a checkpoint's weights were reset, or not, when their own training began. Each process draws the
+    same (the arguments' seed); DeepSpeed and FSDP, which train other tensors than the model's, are refused.
+    """
 
     def __init__(self, case="10M", **options):
         self.case, self.options, self.report, self.model = case, options, None, None
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
-        # a checkpoint's step is above 0, and it has been reset before
-        if state.global_step == 0 and model is not self.model:
-            generator = torch.Generator().manual_seed(args.seed)  # the same draws on every device
-            self.report, self.model = reinitialize(model, self.case, generator=generator, **self.options), model
+    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
+        if model is self.model:
+            return
+        if state.global_step:  # a checkpoint's step is above 0
+            print(f"resumed at step {state.global_step}: nothing is reset; load its weights and train for that")
+        elif args.deepspeed or args.fsdp:
+            raise ValueError("DeepSpeed and FSDP train other tensors than the model's: reinitialize before the Trainer")
+        else:
+            generator = torch.Generator().manual_seed(args.seed)
+            self.report = reinitialize(model, self.case, generator=generator, **self.options)
+        self.model = model
 
 
 def main(arguments=None):
@@ -42,7 +52,13 @@ def main(arguments=None):
     parser.add_argument("--output", default="hf_output", help="folder for checkpoints")
     options = parser.parse_args(arguments)
     set_seed(0)
-    data, processor = ImageFolder(options.images), AutoImageProcessor.from_pretrained(options.model)
+    try:
+        data = ImageFolder(options.images)
+    except OSError as error:  # no folder, or one without images
+        parser.error(f"--images: {error}")
+    if len(data) < 5 or len(data.classes) < 2:
+        parser.error(f"--images: {len(data)} images in {len(data.classes)} classes; it takes 5 in 2 folders, or more")
+    processor = AutoImageProcessor.from_pretrained(options.model)
     head = {"num_labels": len(data.classes), "ignore_mismatched_sizes": True}
     model = AutoModelForImageClassification.from_pretrained(options.model, **head)
 

@@ -31,7 +31,12 @@ def main(arguments=None):
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    data = ImageFolder(options.images)
+    try:
+        data = ImageFolder(options.images)
+    except OSError as error:  # no folder, or one without images
+        parser.error(f"--images: {error}")
+    if len(data) < 5 or len(data.classes) < 2:
+        parser.error(f"--images: {len(data)} images in {len(data.classes)} classes; it takes 5 in 2 folders, or more")
     model = timm.create_model(options.model, pretrained=True, num_classes=len(data.classes))
     # Here: the pretrained weights are in place, and no optimiser has seen them yet.
     report = reinitialize(model, options.case, generator=torch.Generator().manual_seed(0))
@@ -40,7 +45,8 @@ def main(arguments=None):
 
     data.transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     train, test = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
-    train, test = DataLoader(train, 16, shuffle=True, drop_last=True), DataLoader(test, 64)
+    batch = min(16, len(train))  # or a small folder would have no batch at all
+    train, test = DataLoader(train, batch, shuffle=True, drop_last=True), DataLoader(test, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for epoch in range(options.epochs):
         model.train()

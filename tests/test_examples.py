@@ -3,8 +3,10 @@
 import copy
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,7 +81,7 @@ def test_each_example_is_short_and_shown_as_it_is():
     assert [file.stem for file in files] == ["hf_trainer", "lightning_callback", "plain_loop"]
     for file in files:
         text = file.read_text()
-        assert len(text.splitlines()) <= 70 and own.example(file.stem) == f"```python\n{text}```"
+        assert len(text.splitlines()) <= 90 and own.example(file.stem) == f"```python\n{text}```"
 
 
 def test_the_plain_loop_resets_the_pretrained_weights_and_learns(images, network, capsys):
@@ -90,6 +92,47 @@ def test_the_plain_loop_resets_the_pretrained_weights_and_learns(images, network
     report = reinitialize(timm.create_model(network, num_classes=3), "10M", dry_run=True)
     assert said[0] == f"10M: {report.reset:,} entries reset" and len(said) == 11
     assert float(said[-1].rpartition(" ")[2]) > 0.5
+
+
+# --- few images -------------------------------------------------------------------------------------------------------
+def copied(images, folder, counts):
+    """A folder with so many images of each class."""
+    for source, count in zip(sorted(images.iterdir()), counts, strict=False):
+        (folder / source.name).mkdir(parents=True)
+        for file in sorted(source.iterdir())[:count]:
+            shutil.copy(file, folder / source.name)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["plain_loop", "lightning_callback", "hf_trainer"])
+@pytest.mark.parametrize("counts", [(6, 6, 6), (3, 2)])
+def test_a_folder_smaller_than_a_batch_is_trained_on(images, network, hub_model, tmp_path, capsys, name, counts):
+    arguments = ["--images", str(copied(images, tmp_path / "few", counts)), "--epochs", "2"]
+    more = {"hf_trainer": ["--model", str(hub_model), "--output", str(tmp_path / "out")]}
+    script(name).main(arguments + more.get(name, ["--model", network]))
+    assert "test accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["plain_loop", "lightning_callback", "hf_trainer"])
+@pytest.mark.parametrize(
+    "counts, said",
+    [
+        ((10,), "10 images in 1 classes; it takes 5 in 2 folders, or more"),
+        ((2, 2), "4 images in 2 classes"),
+        ((), "Couldn't find any class folder"),
+        ((5, 0), "no valid file for the classes green"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_folder_with_too_little_ends_in_one_line(images, tmp_path, capsys, name, counts, said):
+    folder = tmp_path / "few"
+    if counts is not None:
+        folder.mkdir()
+        copied(images, folder, counts)
+    with pytest.raises(SystemExit) as end:
+        script(name).main(["--images", str(folder)])
+    assert end.value.code == 2 and said in capsys.readouterr().err
 
 
 # --- Lightning --------------------------------------------------------------------------------------------------------
@@ -107,9 +150,9 @@ def lightning(network, tmp_path):
         made.configure_optimizers = lambda: torch.optim.SGD(made.parameters(), lr=lr)
         return made
 
-    def trainer(callbacks, epochs=1):
+    def trainer(callbacks, epochs=1, **place):
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        place = {"accelerator": "cpu", "default_root_dir": tmp_path}
+        place |= {"accelerator": "cpu", "default_root_dir": tmp_path}
         return example.L.Trainer(max_epochs=epochs, callbacks=callbacks, **place, **quiet)
 
     return example.Reinitialize, module, trainer, loader
@@ -134,15 +177,102 @@ def test_the_lightning_callback_acts_once_whatever_the_stages(lightning):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_resumed_lightning_fit_is_not_reset_again(lightning, tmp_path):
+def test_a_resumed_lightning_fit_is_not_reset_again_and_says_so(lightning, tmp_path, caplog):
     Reinitialize, module, trainer, loader = lightning
     begun = trainer([Reinitialize("10M")])
     begun.fit(module(lr=0.1), loader, loader)
     begun.save_checkpoint(tmp_path / "one.ckpt")
-    resumed, plain = module(lr=0.1), module(lr=0.1)
-    trainer([Reinitialize("10M")], 2).fit(resumed, loader, loader, ckpt_path=tmp_path / "one.ckpt")
+    resumed, plain, callback = module(lr=0.1), module(lr=0.1), Reinitialize("10M")
+    with caplog.at_level("INFO"):
+        trainer([callback], 2).fit(resumed, loader, loader, ckpt_path=tmp_path / "one.ckpt")
+    assert callback.report is None
+    assert [m for m in caplog.messages if m.endswith("one.ckpt: nothing is reset; load its weights and fit for that")]
     trainer([], 2).fit(plain, loader, loader, ckpt_path=tmp_path / "one.ckpt")
     assert same(parameters(resumed), parameters(plain)) and not same(parameters(plain), parameters(module(lr=0.1)))
+
+
+LOADED = {"weight": torch.arange(100.0).view(10, 10) + 1, "bias": torch.ones(10)}
+
+
+def late_module(L, hook, makes):
+    """A module whose first layer is made, or else loaded, in one of its hooks."""
+
+    def act(self, stage=None):
+        if makes and not hasattr(self, "net"):
+            self.net = torch.nn.Linear(10, 10)
+        self.net.load_state_dict(LOADED)
+
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(10, 3)
+            if not makes:
+                self.net = torch.nn.Linear(10, 10)
+
+        def training_step(self, batch):
+            return torch.nn.functional.cross_entropy(self.head(self.net(batch[0])), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+        def on_train_end(self):
+            self.everywhere = self.all_gather(self.net.weight.detach().clone()).view(-1, 10, 10)
+            assert all(torch.equal(weight, self.everywhere[0]) for weight in self.everywhere), "in each process"
+            assert not torch.equal(self.everywhere[0], LOADED["weight"]), "reset"
+
+    setattr(Module, hook, act)
+    return Module()
+
+
+@pytest.fixture
+def fit_late(lightning):
+    """A function that fits such a module with the callback, and a loader of vectors."""
+    Reinitialize, _, trainer, _ = lightning
+    loader = DataLoader(TensorDataset(torch.randn(8, 10), torch.arange(8) % 3), 4)
+
+    def fit(module, case="10M", **place):
+        callback = Reinitialize(case)
+        trainer([callback], **place).fit(module, loader)
+        return callback
+
+    return fit
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "hook, makes",
+    [
+        *(("setup", True), ("setup", False), ("configure_model", True), ("configure_model", False)),
+        *(("on_fit_start", False), ("on_train_start", False)),
+    ],
+)
+def test_the_lightning_callback_resets_the_weights_that_a_hook_makes_or_loads(fit_late, hook, makes):
+    import lightning as L
+
+    module = late_module(L, hook, makes)
+    callback = fit_late(module)
+    assert {tensor.name for tensor in callback.report.tensors} >= {"net.weight", "head.weight"}
+    expected = LOADED["weight"].clone()
+    expected.view(-1)[:10] = expected.mean()  # 1 to 10 are the smallest
+    assert torch.equal(module.net.weight, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_copies_of_ddp_draw_the_same(fit_late):
+    import lightning as L
+
+    fit_late(late_module(L, "setup", False), "10N", strategy="ddp_fork", devices=2)  # the module compares them itself
+
+
+def test_strategies_that_train_other_tensors_are_refused(lightning):
+    from lightning.pytorch.strategies import FSDPStrategy
+
+    Reinitialize, module, _, _ = lightning
+    made = module(lr=0.0)
+    before = parameters(made)
+    with pytest.raises(ValueError, match="FSDPStrategy trains other tensors"):
+        Reinitialize("10M").on_train_epoch_start(SimpleNamespace(strategy=FSDPStrategy()), made)
+    assert same(parameters(made), before)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -198,7 +328,30 @@ def test_the_hugging_face_callback_acts_once_for_each_model(hugging_face):
     assert same(parameters(other.model), expected)
 
 
-def test_a_resumed_hugging_face_training_is_not_reset_again(hugging_face):
+def test_weights_that_arrive_as_a_training_begins_are_reset_for_each_model_of_model_init(hugging_face):
+    from transformers import TrainerCallback
+
+    class Loads(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
+            model.load_state_dict(loaded)
+
+    Reinitialize, trainer, _ = hugging_face
+    callback = Reinitialize("10M")
+    still = trainer(0.0, 1, [callback, Loads()])
+    other = copy.deepcopy(still.model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    loaded, expected = other.state_dict(), once(other)
+    still.model_init = lambda: copy.deepcopy(first)
+    first, made = copy.deepcopy(still.model), []
+    for _ in range(2):
+        still.train()
+        assert same(parameters(still.model), expected) and still.model not in made
+        made.append(still.model)
+
+
+def test_a_resumed_hugging_face_training_is_not_reset_again_and_says_so(hugging_face, capsys):
     Reinitialize, trainer, out = hugging_face
     trainer(0.1, 1, [Reinitialize("10M")]).train()
     checkpoint, callback = str(out / "checkpoint-2"), Reinitialize("10M")
@@ -206,6 +359,7 @@ def test_a_resumed_hugging_face_training_is_not_reset_again(hugging_face):
     for each in (resumed, plain):
         each.train(resume_from_checkpoint=checkpoint)
     assert callback.report is None and resumed.state.global_step == 4
+    assert "resumed at step 2: nothing is reset; load its weights and train for that" in capsys.readouterr().out
     assert same(parameters(resumed.model), parameters(plain.model))
 
 
