@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..interventions import Intervention
-from ..networks.initialisers import has_initialiser
+from ..networks.initialisers import draw_whole, has_initialiser
 from ..reinit import METHODS, UTILITIES, Case, NotFinite, NothingToReset, reinitialize
 from ..training import notation
 
@@ -61,7 +61,10 @@ class SelectiveReinit(Drawing):
             needs = "selective_reinit needs weights whose layer has reset_parameters()"
             raise ValueError(f"{needs}: {type(model).__name__} has none")
         still = [name for name, p in model.named_parameters() if not p.requires_grad]
-        self._reset(still, torch.Generator().manual_seed(0), utility="magnitude", dry_run=True)  # refused now or never
+        trial = torch.Generator().manual_seed(0)
+        self._reset(still, trial, utility="magnitude", dry_run=True)  # what can't be reset is refused now, not later
+        for name in {*weights} - {*self.exclude, *still} if own else ():
+            draw_whole(model, name, trial)
         return super().prepare(model, start)
 
     def after_step(self, step):

@@ -159,12 +159,12 @@ def _unusual(parameter) -> str | None:
         return f"holds {parameter.dtype}; allowed: {', '.join(map(str, DTYPES))}"
     if parameter.is_inference():
         return "was made under torch.inference_mode() and can't be written (copy.deepcopy the model)"
-    if _extent(parameter) < parameter.numel():
+    if extent(parameter) < parameter.numel():
         return "uses one place in memory for several entries (give it a copy of its own by .clone())"
     return None
 
 
-def _extent(parameter: Tensor) -> int:
+def extent(parameter: Tensor) -> int:
     """Places in memory from the first entry to the last."""
     steps = zip(parameter.shape, parameter.stride(), strict=True)
     return 1 + sum((size - 1) * stride for size, stride in steps) if parameter.numel() else 0
@@ -176,7 +176,7 @@ def _require_apart(found: list[Competitor]):
     for place, start, one in sorted(((*entries(c.parameter)[:2], c) for c in found if c.parameter.numel()), key=_place):
         if (place, start) < end:
             raise ValueError(f"parameters {before!r} and {one.name!r} share part of their memory: exclude one of them")
-        end, before = (place, start + _extent(one.parameter)), one.name
+        end, before = (place, start + extent(one.parameter)), one.name
 
 
 def _place(item):
