@@ -302,6 +302,23 @@ def test_layers_without_weights_to_see_are_refused():
     assert "'1' (Linear) is quantised" in refusal(nn.Sequential(nn.Linear(10, 10), packed))
 
 
+@pytest.mark.slow  # some four seconds of imports
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
+def test_a_tensor_that_is_spread_over_machines_is_refused_and_a_copy_on_each_is_not():
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import distribute_module
+
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+    try:
+        model = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10))
+        distribute_module(model[1], init_device_mesh("cpu", (1,)))
+        with pytest.raises(ValueError, match="'1.weight' is a DTensor"):
+            reinitialize(model)
+        assert reinitialize(nn.parallel.DistributedDataParallel(nn.Linear(10, 10))).reset == 11
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def refusal_of_no_model(thing):
     with pytest.raises(ValueError) as caught:
         reinitialize(thing)
