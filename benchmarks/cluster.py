@@ -155,7 +155,8 @@ def overhead(options, folder, log):
         with Cluster(f"tcp://127.0.0.1:{port}", timeout=30) as pool:
             for number in range(4):
                 jobs, started = {f"{number}-{job}": (job, 7) for job in range(500)}, time.perf_counter()
-                assert len(dict(carry_out(divmod, jobs, pool))) == 500
+                if len(dict(carry_out(divmod, jobs, pool))) != 500:
+                    raise AssertionError("jobs were lost")
                 print(f"round {number}: {(time.perf_counter() - started) / 500 * 1000:.1f} ms per job")
     finally:
         for supervised in [*workers, boss]:
@@ -173,7 +174,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random.seed(options.seed)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, open(Path(folder) / "log", "w") as log:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        open(Path(folder) / "log", "w", encoding="utf-8") as log,
+    ):
         if options.overhead:
             overhead(options, folder, log)
             return 0

@@ -95,7 +95,7 @@ def disturb(options) -> dict:
     """Kill until the number of kills is reached or the grid is done; returns what was seen."""
     results = Path(options.results)
     seen = {"kills": dict.fromkeys(KINDS, 0), "epochs": {}, "files": {}, "outlived": []}
-    with open(results.parent / f"{results.name}.log", "w") as log:
+    with open(results.parent / f"{results.name}.log", "w", encoding="utf-8") as log:
         process = start(options, log)
         while sum(seen["kills"].values()) < options.kills and process.poll() is None:
             time.sleep(random.uniform(*options.wait))

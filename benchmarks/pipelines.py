@@ -364,7 +364,7 @@ def work(contender: str, job: dict, folder: str, device: str, result: str):
         measured = clock.summary(job.epochs) | {
             "device_memory": torch.cuda.max_memory_reserved() if device == "cuda" else 0
         }
-    Path(result).write_text(json.dumps(measured))
+    Path(result).write_text(json.dumps(measured), encoding="utf-8")
 
 
 def memory(session: int) -> int:
@@ -372,8 +372,10 @@ def memory(session: int) -> int:
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(stat.read_text().rpartition(")")[2].split()[3]) == session:
-                held = dict(line.split()[:2] for line in stat.with_name("smaps_rollup").read_text().splitlines()[1:])
+            if int(stat.read_text("utf-8").rpartition(")")[2].split()[3]) == session:
+                held = dict(
+                    line.split()[:2] for line in stat.with_name("smaps_rollup").read_text("utf-8").splitlines()[1:]
+                )
                 kinds = ("Rss:",) if int(stat.parent.name) == session else ("Private_Clean:", "Private_Dirty:")
                 total += 1024 * sum(int(held[kind]) for kind in kinds)
         except (OSError, KeyError):  # it has just ended
@@ -393,7 +395,7 @@ def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
             "device": device,
             "result": str(result),
         }
-        with open(result.with_suffix(".log"), "w") as log:
+        with open(result.with_suffix(".log"), "w", encoding="utf-8") as log:
             processes.append(
                 subprocess.Popen(
                     [sys.executable, __file__, "--work", json.dumps(request)],
@@ -412,8 +414,8 @@ def launch(contender: str, job: Job, folder: Path, device: str) -> dict:
                 os.killpg(process.pid, signal.SIGTERM)
     for process, result in zip(processes, results, strict=True):
         if process.returncode:
-            raise SystemExit(f"{contender} failed:\n{result.with_suffix('.log').read_text()[-3000:]}")
-    parts = [json.loads(result.read_text()) for result in results]
+            raise SystemExit(f"{contender} failed:\n{result.with_suffix('.log').read_text('utf-8')[-3000:]}")
+    parts = [json.loads(result.read_text("utf-8")) for result in results]
     if contender == "prepare":
         return parts[0]
     rates = {name: sum(part["images"] / part[name] for part in parts) for name in ("training", "steps")}
@@ -502,7 +504,7 @@ def main():
         report = compare(title, replace(job, contenders=(*job.contenders, *more)), args.device, args.rounds)
         print(report, flush=True)
         if args.markdown:
-            with open(args.markdown, "a") as file:
+            with open(args.markdown, "a", encoding="utf-8") as file:
                 file.write(report + "\n")
 
 

@@ -81,7 +81,7 @@ def damaged(path: Path, error: object) -> ValueError:
 def manifest(path: Path) -> dict:
     """What is known of the data set packed at ``path``. Raises ValueError if that file is damaged."""
     try:
-        return json.loads((path / "manifest.json").read_text())
+        return json.loads((path / "manifest.json").read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise damaged(path, error) from None
 

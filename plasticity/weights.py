@@ -29,7 +29,7 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
         path = source_path(source, folder.parent)
         if not path.with_suffix(".json").is_file():
             raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep first")
-        return path, json.loads(path.with_suffix(".json").read_text())["sha256"]
+        return path, json.loads(path.with_suffix(".json").read_text("utf-8"))["sha256"]
     arch = networks.architecture(architecture)
     if arch.weights_file is None:
         raise ValueError(f"there are no {weights!r} weights of {architecture!r}; choose other weights or architecture")

@@ -43,7 +43,7 @@ class Report:
         self.made["data"][name] = [path]
 
     def check(self, runs=None, **promised) -> None:
-        """Assert that what the title promises was made, nothing else, and is there; say how many of ``runs`` (records)
+        """Check that what the title promises was made, nothing else, and is there; say how many of ``runs`` (records)
         failed.
 
         ``promised``: names of ``tables``, ``figures`` and ``data``. Raises AssertionError naming what is lacking or not
@@ -51,11 +51,13 @@ class Report:
         """
         for kind, made in self.made.items():
             differs = sorted(set(promised.get(kind, ())) ^ set(made))
-            assert not differs, f"{kind} promised but not made, or made but not promised: {', '.join(differs)}"
+            if differs:
+                raise AssertionError(f"{kind} promised but not made, or made but not promised: {', '.join(differs)}")
             lacking = [
                 str(path) for paths in made.values() for path in paths if not path.is_file() or not path.stat().st_size
             ]
-            assert not lacking, f"not there, or empty: {', '.join(lacking)}"
+            if lacking:
+                raise AssertionError(f"not there, or empty: {', '.join(lacking)}")
         if runs is not None:
             failed = sum(record["status"] == "failed" for record in runs)
             print(f"{len(runs)} runs, {failed} of them failed; {records.machine()}")

@@ -278,7 +278,14 @@ def sphinx(folder: Path, title: str) -> None:
     places = ["-c", ROOT / "docs", "-d", folder / "doctrees", folder / "pages", folder / "site"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     line = [sys.executable, "-m", "sphinx", *options, *map(str, places)]
-    done = subprocess.run(line, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         said = done.stderr.replace(f"{folder}/pages/", "")[-4000:].strip()
         raise RuntimeError(f"Sphinx does not accept the pages:\n{said}")

@@ -62,7 +62,7 @@ def cost(architecture: str, pixels: int, classes: int, batch_size: int) -> dict[
 def packed(dataset: str, folder: str | Path) -> dict | None:
     """The manifest of a packed data set, or None."""
     manifest = Path(folder) / dataset / "manifest.json"
-    return json.loads(manifest.read_text()) if manifest.is_file() else None
+    return json.loads(manifest.read_text("utf-8")) if manifest.is_file() else None
 
 
 def items(dataset: str, folder: str | Path) -> tuple[int, int, int]:

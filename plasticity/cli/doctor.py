@@ -61,7 +61,9 @@ def device(options):
 
 def packages(options):
     """What `pip check` says, and which extras are complete."""
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     for line in (done.stdout or done.stderr).splitlines():
         yield NOTE if done.returncode else OK, f"pip check: {line}"
     wanted = {}

@@ -63,7 +63,7 @@ def in_progress(results: Path) -> dict[str, tuple[bool, int]]:
 def held(folder: Path) -> bool:
     """Whether a living process owns the run; the kernel tells, on every machine that shares the disk's locks."""
     try:
-        with open(folder / "lock") as lock:
+        with open(folder / "lock", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -81,13 +81,13 @@ def remember(results: Path, profile, runs) -> None:
     """Note which runs a profile has, so that they need not be worked out again, nor PyTorch be imported."""
     about = {"source": source(), "profile": profile.name, "repeats": profile.repeats, "reading": profile.reading}
     with contextlib.suppress(OSError), atomic(results / "grid.json") as path:  # a disk that can only be read
-        path.write_text(json.dumps(about | {"runs": [str(run) for run in runs]}))
+        path.write_text(json.dumps(about | {"runs": [str(run) for run in runs]}), "utf-8")
 
 
 def planned(results: Path, profile: str, repeats: int = 0, reading: str = "", note: bool = True) -> list[str]:
     """The profile's runs, by name: as asked for last, unless said. Raises ValueError for an unknown profile."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        known = json.loads((results / "grid.json").read_text())
+        known = json.loads((results / "grid.json").read_text("utf-8"))
         if (known["source"], known["profile"]) == (source(), profile):
             if repeats in (0, known["repeats"]) and reading in ("", known["reading"]):
                 return known["runs"]

@@ -63,7 +63,7 @@ def find(folder: Path, remote: Remote, source: str | Path | None = None, complet
     if source is None:
         source = next((place for place in (raw / remote.key, raw / remote.archive) if place.exists()), None)
     if source is None and published and (unpacked := raw / f"{remote.key}-{published}").is_dir():
-        return Raw(unpacked, json.loads((unpacked / NOTE).read_text()))
+        return Raw(unpacked, json.loads((unpacked / NOTE).read_text("utf-8")))
     if source is None:
         try:
             if remote.handle:
@@ -178,7 +178,7 @@ def unpack(archive: Path, target: Path, max_bytes: int, origin: dict) -> None:
             raise ValueError(
                 f"{archive} cannot be unpacked ({type(error).__name__}: {reason}); get it again"
             ) from error
-        (partial / NOTE).write_text(json.dumps(origin))
+        (partial / NOTE).write_text(json.dumps(origin), "utf-8")
 
 
 def _is_zip(archive: Path) -> bool:

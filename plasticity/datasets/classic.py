@@ -217,7 +217,7 @@ def read_tiny(known: ClassicSet, folder: Path, source: str | Path | None, comple
     root = inner if inner.is_dir() else raw.path
     if not (notes := root / "val/val_annotations.txt").is_file():
         raise ValueError(f"{raw.path} does not hold {known.title}: no {known.remotes[0].key}/val/val_annotations.txt")
-    lines = [line.split() for line in notes.read_text(errors="replace").splitlines()]
+    lines = [line.split() for line in notes.read_text("utf-8", errors="replace").splitlines()]
     validation = {line[0]: line[1] for line in lines if len(line) > 1}
     wnids = {}  # of each image
     for file in sorted(

@@ -207,7 +207,7 @@ def official(listing: Listing) -> np.ndarray:
         file = listing.root / "labels" / f"{part}1.txt"
         if not file.is_file():
             raise ValueError(f"{file} is missing; it comes with DTD")
-        lines = {f"images/{line.strip()}" for line in file.read_text().splitlines() if line.strip()}
+        lines = {f"images/{line.strip()}" for line in file.read_text("utf-8").splitlines() if line.strip()}
         named.update(lines)
     odd = [f for f in listing.files if named[f] != 1]
     odd += sorted(set(named) - set(listing.files)) if listing.complete else []

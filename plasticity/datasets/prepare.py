@@ -102,7 +102,7 @@ def write(target: Path, arrays: Arrays, facts: dict) -> None:
         "test_counts": dict(zip(names, test_counts, strict=True)),
         "versions": {package: version(package) for package in ("numpy", "pillow", "imagehash")},
     }
-    (target / "manifest.json").write_text(json.dumps(content | facts))
+    (target / "manifest.json").write_text(json.dumps(content | facts), "utf-8")
 
 
 def statistics(images: np.ndarray, chosen: np.ndarray) -> tuple[list[float], list[float]]:

@@ -251,7 +251,7 @@ def elpv(seed: int = 0, pixels: int = SIZE, train: int = 50) -> Arrays:
     """
     rng = np.random.default_rng(seed)
     table = installed("elpv_dataset/data/labels.csv")  # not through the package: its loader decodes all 2,624 images
-    with open(table, newline="") as lines:
+    with open(table, encoding="utf-8", newline="") as lines:
         cells = [row for row in csv.reader(lines, delimiter=" ", skipinitialspace=True) if row]
     images, sources = [], []
     for kind, defective in product(("mono", "poly"), (0.0, 1.0)):

@@ -55,7 +55,7 @@ class Checkpoint:
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                self._lock = open(self.folder / "lock", "w")
+                self._lock = open(self.folder / "lock", "w", encoding="utf-8")
             except FileNotFoundError:  # the last owner has just finished, and removed the folder
                 continue
             if self._own():

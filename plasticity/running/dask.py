@@ -167,7 +167,7 @@ class Cluster:
         end = time.monotonic() + seconds
         while True:
             try:
-                address = json.loads(self.file.read_text())["address"] if self.file else self.address
+                address = json.loads(self.file.read_text("utf-8"))["address"] if self.file else self.address
                 _knock(address)
                 self.client = Client(address, timeout=self.timeout, set_as_default=False)
                 self.done = as_completed(loop=self.client.loop)

@@ -356,7 +356,7 @@ def perform(run: Run, place: Place) -> Done:
         seconds = time.perf_counter() - started
         metrics = body["metrics"]
         line = f"{run} accuracy {metrics['accuracy']:.3f} after {metrics['epochs']} epochs, {seconds:.1f} s"
-    return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text())
+    return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text("utf-8"))
 
 
 def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:

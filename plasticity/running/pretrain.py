@@ -58,6 +58,6 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
                 "sha256": file_sha256(path),
             }
             with atomic(log) as partial:
-                partial.write_text(json.dumps(entry))
+                partial.write_text(json.dumps(entry), "utf-8")
         checkpoint.remove()
-    return json.loads(log.read_text())
+    return json.loads(log.read_text("utf-8"))

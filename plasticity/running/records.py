@@ -76,7 +76,7 @@ def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     try:
-        with open(partial, "w") as file:
+        with open(partial, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -221,7 +221,9 @@ def environment() -> dict:
     here = Path(__file__).resolve().parent
 
     def git(*arguments):
-        result = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            ["git", "-C", here, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         return result.stdout.strip() if result.returncode == 0 else None
 
     return {
@@ -240,7 +242,7 @@ def environment() -> dict:
 def machine() -> str:
     """The processor's name and the number of cores this process may use."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()

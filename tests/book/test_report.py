@@ -1,5 +1,8 @@
 """The notebooks' report: what it shows, what it saves, and what its check finds."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -57,3 +60,11 @@ def test_a_broken_promise_is_named(report, tmp_path, promised, file, says):
         (tmp_path / file).write_text("")
     with pytest.raises(AssertionError, match=says):
         report.check(**promised)
+
+
+@pytest.mark.slow
+def test_a_broken_promise_is_named_under_python_o_too(tmp_path):
+    code = "import sys\nfrom plasticity.book.report import Report\nfrom plasticity.running.engine import Place\n"
+    code += "Report(Place('data', sys.argv[1], device='cpu')).check(tables=['20_best'])"
+    done = subprocess.run([sys.executable, "-O", "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "tables promised but not made, or made but not promised: 20_best" in done.stderr

@@ -192,4 +192,4 @@ def example(name: str) -> str:
     if not (folder / f"{name}.py").is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.py")))
         raise FileNotFoundError(f"{folder / name}.py is missing; there are: {known}")
-    return f"```python\n{(folder / f'{name}.py').read_text()}```"
+    return f"```python\n{(folder / f'{name}.py').read_text('utf-8')}```"
