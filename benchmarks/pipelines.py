@@ -229,8 +229,10 @@ def baseline(job: Job, folder: Path, options, prefetcher: bool = False):
 
 
 def workers(device: str) -> int:
-    """DataLoader workers as users choose them: one a core; 16 beside a GPU."""
-    return 16 if device == "cuda" else len(os.sched_getaffinity(0))
+    """DataLoader workers as users choose them: one a core, at most 16 beside a GPU."""
+    from plasticity.datasets.cores import usable_cores
+
+    return min(16, usable_cores()) if device == "cuda" else usable_cores()
 
 
 def lightning(job: Job, folder: Path, device: str, options, clock: Clock):

@@ -19,6 +19,7 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
+from ..datasets.cores import usable_cores
 from ..profiles import Profile, get_profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,7 +275,7 @@ def duration(seconds: float) -> str:
 
 def sphinx(folder: Path, title: str) -> None:
     """Run Sphinx on ``folder/pages`` into ``folder/site``. Raises RuntimeError with its warnings, which are errors."""
-    options = ["-q", "-W", "--keep-going", "-j", "auto", "-b", "html", "-D", f"html_title={title}"]
+    options = ["-q", "-W", "--keep-going", "-j", str(usable_cores()), "-b", "html", "-D", f"html_title={title}"]
     places = ["-c", ROOT / "docs", "-d", folder / "doctrees", folder / "pages", folder / "site"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     line = [sys.executable, "-m", "sphinx", *options, *map(str, places)]

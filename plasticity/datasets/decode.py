@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .cores import usable_cores
+
 SIZE = 224  # pixels
 MAX_PIXELS = 64_000_000  # a larger image is refused before its pixels are decoded
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"))
@@ -77,7 +79,7 @@ def reserve(path: Path, n: int, pixels: int = SIZE) -> np.memmap:
 def decode(
     files: Sequence[str | Path], out: np.ndarray, workers: int | None = None, resize: bool = True
 ) -> tuple[list[bytes], np.ndarray]:
-    """Decode ``files`` into ``out`` (uint8 [n, pixels, pixels, 3]) with ``workers`` threads (default: one per core).
+    """Decode ``files`` into ``out`` (uint8 [n, pixels, pixels, 3]) with ``workers`` threads (default: `usable_cores`).
 
     Returns what `duplicates` compares: the sha256 of each image's pixels, and its perceptual hash
     (imagehash.phash, 64 bits) as uint64 [n]. Raises ValueError naming the first file that is no whole image.
@@ -89,7 +91,7 @@ def decode(
         return hashlib.sha256(out[i]).digest(), int(str(imagehash.phash(image)), 16)
 
     live = "JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(workers or usable_cores())
     try:
         hashes = list(tqdm(pool.map(one, range(len(files))), "decoding", len(files), unit="image", disable=not live))
     finally:

@@ -14,6 +14,7 @@ from .. import data
 from ..files import file_sha256, installed, require_space
 from . import decode, duplicates
 from .archives import atomic_folder, visible
+from .cores import usable_cores
 from .prepare import packing, write
 from .splits import SEED, TEST_SHARE, grouped
 from .world import PHOTOS, Arrays
@@ -125,7 +126,7 @@ def _plain(root: Path) -> str:
 
 
 def _digest(found: Listing, size: int) -> str:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         contents = pool.map(file_sha256, [found.root / file for file in found.files])
         lines = [f"{content} {file}" for content, file in zip(contents, found.files, strict=True)]
     lines.insert(0, f"{size} {SEED}")
@@ -141,7 +142,7 @@ def _unreadable(root: Path, files: list[Path]) -> str:
         except ValueError as error:
             return str(error).partition("; ")[0]
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         found = [text for text in pool.map(trouble, files) if text]
     count = f"{len(found)} of {len(files)} images in {root} can't be read; the first: {found[0]}"
     return f"{count}. Replace them, or move them out of the folder, and start again"

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torchvision
 
+from ..datasets.cores import usable_cores
 from ..run import Run
 from ..train import Fitted
 from .identity import source
@@ -246,8 +247,7 @@ def machine() -> str:
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {usable_cores()} cores"
 
 
 def _config(run: Run) -> dict:
