@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -373,6 +374,23 @@ def abbreviated(name: str, longest: int = 28) -> str:
     return name if len(name) <= longest else "…" + name[1 - longest :]
 
 
+def class_title(name: str, label: int, longest: int = 18) -> str:
+    """A class's name if the fonts here have all its signs, else its number; long ones without their middle."""
+    fonts = [font_manager.get_font(font_manager.findfont(font)) for font in ("DejaVu Sans", *cjk_fonts())]
+    if not all(any(ord(sign) in font.get_charmap() for font in fonts) for sign in name):
+        return f"class {label}"
+    if len(name) <= longest:
+        return name
+    short = textwrap.shorten(name, longest, placeholder="…")
+    return short if len(short) > longest / 2 else f"{name[: longest // 2]}…{name[1 - longest // 2 :]}"
+
+
+def cjk_fonts() -> list[str]:
+    """The fonts of this machine that have Chinese, Japanese or Korean signs, by usual names."""
+    usual = ("Noto Sans CJK", "Source Han Sans", "WenQuanYi", "Microsoft YaHei", "PingFang", "Hiragino Sans", "Malgun")
+    return sorted(name for name in font_manager.get_font_names() if name.startswith(usual))
+
+
 @style()
 def contact_sheet(dataset, per_class: int = 6, classes: int = 25) -> Figure:
     """Some train items of a packed data set, a block for each of at most ``classes`` classes."""
@@ -388,7 +406,8 @@ def contact_sheet(dataset, per_class: int = 6, classes: int = 25) -> Figure:
         tiles = np.full((2 * abreast, *np.add(images.shape[1:], (gap, gap, 0))), 255, np.uint8)  # the absent: white
         tiles[: min(per_class, len(items)), :-gap, :-gap] = images[evenly(items, per_class)]
         ax.imshow(np.vstack([np.hstack(tiles[:abreast]), np.hstack(tiles[abreast:])]), interpolation="nearest")
-        ax.set_title(f"{textwrap.shorten(names[label], 18, placeholder='…')}\nn = {len(items)}", size=8)
+        title = f"{class_title(names[label], label)}\nn = {len(items)}"
+        ax.set_title(title, size=8, parse_math=False, family=[*plt.rcParams["font.family"], *cjk_fonts()])
     counts = f"{len(shown)} of {len(names)} classes, n = {train.sum():,} train items"
     figure.suptitle(f"{TITLES.get(dataset.name, dataset.name)}: {counts}", size=9)
     return figure

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import imagehash
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm.auto import tqdm
 
 from .cores import usable_cores
@@ -49,6 +49,8 @@ def read(path: str | Path, pixels: int = SIZE, resize: bool = True) -> Image.Ima
     decoded whole, has more than MAX_PIXELS or, without ``resize``, is of another size.
     """
     try:
+        if not os.path.getsize(path):
+            raise ValueError("it is empty")
         with Image.open(path) as image:
             size = f"{image.width} x {image.height} pixels"
             if image.width * image.height > MAX_PIXELS:
@@ -62,6 +64,22 @@ def read(path: str | Path, pixels: int = SIZE, resize: bool = True) -> Image.Ima
         raise ValueError(
             f"{path} is no whole image ({error}); restore this file from the archive it came in"
         ) from error
+
+
+def remarks(path: str | Path) -> list[str]:
+    """What `read` does not use as it is stored, from the file's header alone; of a damaged file, nothing."""
+    try:
+        with Image.open(path) as image:
+            found = {
+                "several frames, of which the first is taken": getattr(image, "n_frames", 1) > 1,
+                "a camera's rotation mark, which is ignored": image.getexif().get(ExifTags.Base.Orientation, 1) != 1,
+                "16-bit grey, scaled to 8 bits": image.mode.startswith("I"),
+                "transparency, laid on black": image.has_transparency_data,
+                "CMYK, converted without its colour profile": image.mode == "CMYK",
+            }
+    except Exception:  # Pillow's plugins raise nearly anything for damaged files
+        return []
+    return [text for text, true in found.items() if true]
 
 
 def reserve(path: Path, n: int, pixels: int = SIZE) -> np.memmap:

@@ -1,8 +1,10 @@
 """A folder of images, with a folder for each class, as a data set."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +14,18 @@ from PIL import Image
 
 from .. import data
 from ..files import file_sha256, installed, require_space
-from . import decode, duplicates
-from .archives import atomic_folder, visible
+from . import decode, duplicates, layout
+from .archives import atomic_folder, few
 from .cores import usable_cores
+from .layout import shown
 from .prepare import packing, write
 from .splits import SEED, TEST_SHARE, grouped
 from .world import PHOTOS, Arrays
 
 FEWEST = 5  # images of a class, so that training, validation and test get some
-PARTS = ("train", "val", "valid", "validation", "test")  # subfolders that are a split, not classes
 EXAMPLE = ("astronaut", "china", "coffee", "rocket", "tissue")  # of world.PHOTOS
 EXAMPLE_IMAGES, EXAMPLE_PIXELS = 40, 64  # per class, and their edge
+SHOWN = 25  # classes in `about`
 FLAT = 5.0  # the least standard deviation of a tile, of 255
 LAYOUT = "with one subfolder of images per class"
 
@@ -30,65 +33,70 @@ LAYOUT = "with one subfolder of images per class"
 # --- the images -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Listing:
-    """Image files by class, then by name, relative to ``root``; labels int64 [n]; test bool [n] unless to be drawn."""
+    """Image files by class, then by name, relative to ``root``; labels int64 [n]; test bool [n] unless to be drawn.
+
+    left_out: what in the folder is not used, and why, in a sentence; inner: folders inside class folders, by class.
+    """
 
     root: Path
     files: list[str]
     labels: np.ndarray
     test: np.ndarray | None
     class_names: tuple[str, ...]
+    left_out: str
+    inner: dict[str, list[str]]
 
 
 def listing(images: str | Path) -> Listing:
-    """The images of a folder with one subfolder per class, or with ``train`` and ``test`` (or ``val``) folders of such.
+    """The images of a folder with one subfolder per class, or with ``train`` and ``test`` (or ``val``) folders of such,
+    in any usual spelling (`layout`); in class folders, at any depth.
 
     Of three parts, ``val`` joins ``train``: validation images are drawn anew for each seed. Relative folders count from
     the project's root.
 
     Raises FileNotFoundError if the folder is not there; ValueError that names it, or the class, for a file, no images,
-    a single class, fewer than `FEWEST` images of a class to learn from, or a class that train or test lacks.
+    a single class, fewer than `FEWEST` images of a class to learn from, a class that train or test lacks, and a layout
+    that may mean two things.
     """
     root = (Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()) / Path(images).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"images={str(images)!r}: {root} does not exist; give a folder {LAYOUT}")
+        raise FileNotFoundError(f"images={shown(images)!r}: {shown(root)} does not exist; give a folder {LAYOUT}")
     if not root.is_dir():
-        raise ValueError(f"images={str(images)!r} is a file; give a folder (an archive: unpacked) {LAYOUT}")
-    parts = {folder.name: folder for folder in visible(root) if folder.is_dir()}
-    parts = parts if "train" in parts and set(parts) <= set(PARTS) else {"": root}
-    held_out = next((part for part in reversed(PARTS) if part in parts), "") if len(parts) > 1 else None
+        raise ValueError(f"images={shown(images)!r} is a file; give a folder (an archive: unpacked) {LAYOUT}")
+    read = layout.read(root)
     found: dict[str, list[tuple[str, bool]]] = {}
-    for part, folder in parts.items():
-        for name, file in _images(folder):
-            found.setdefault(name, []).append((file.relative_to(root).as_posix(), part == held_out))
-    _refuse(root, found, held_out)
+    inner: dict[str, set[str]] = {}
+    for part, base in read.parts.items():
+        for folder in base.folders.values():
+            name = unicodedata.normalize("NFC", folder.path.name)  # macOS spells accents as letters of their own
+            files = [(file.relative_to(root).as_posix(), part == read.held_out) for file in folder.files()]
+            found.setdefault(name, []).extend(files)
+            if folder.folders:
+                inner.setdefault(shown(name), set()).update(map(shown, folder.folders))
+    _refuse(root, found, read)
     names = tuple(sorted(found))
     items = [item for name in names for item in sorted(found[name])]
     labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-    test = None if held_out is None else np.array([tested for _, tested in items])
-    return Listing(root, [file for file, _ in items], labels, test, names)
+    test = None if read.held_out is None else np.array([tested for _, tested in items])
+    files = [file for file, _ in items]
+    inside = {name: sorted(folders) for name, folders in sorted(inner.items())}
+    return Listing(root, files, labels, test, tuple(map(shown, names)), read.unused(), inside)
 
 
-def _images(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(class, file) of all image files in the subfolders, at any depth."""
-    for inner in (inner for inner in visible(folder) if inner.is_dir()):
-        for file in inner.rglob("*"):
-            if file.suffix.lower() in decode.SUFFIXES and file.is_file() and not file.name.startswith("."):
-                yield inner.name, file
-
-
-def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], held_out: str | None):
+def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], read: layout.Layout):
     if len(found) < 2:
-        layout = f"{root} should hold one subfolder per class with its images in it"
-        only = f"only one class was found, {next(iter(found))!r}" if found else "no images were found in its subfolders"
-        raise ValueError(f"{layout} ({', '.join(sorted(decode.SUFFIXES))}); {only}")
+        should = f"{shown(root)} should hold one subfolder per class with its images in it"
+        only = f"only one class was found, {shown(min(found))!r}" if found else "no images were found in its subfolders"
+        raise ValueError(f"{should} ({', '.join(sorted(layout.READ))}); {only}. {read.unused()}".rstrip())
     learned = {name: sum(not tested for _, tested in items) for name, items in found.items()}
-    if few := {name: count for name, count in learned.items() if count < FEWEST}:
-        name, count = next(iter(sorted(few.items())))
-        where = root / "train" if held_out else root
-        needed = f"at least {FEWEST} are needed ({len(few)} such classes)"
-        raise ValueError(f"{where}: class {name!r} has {count} images, {needed}; add images or move the class away")
-    if held_out and (lacking := [name for name, items in found.items() if learned[name] == len(items)]):
-        none = f"{root / held_out} has no images of class {min(lacking)!r}"
+    if small := {name: count for name, count in learned.items() if count < FEWEST}:
+        name, count = next(iter(sorted(small.items())))
+        where = shown(read.parts["train"].path if read.held_out else root)
+        needed = f"at least {FEWEST} are needed ({len(small)} such classes)"
+        ways = f"add images or move the class away. {read.unused()}".rstrip()
+        raise ValueError(f"{where}: class {shown(name)!r} has {count} images, {needed}; {ways}")
+    if read.held_out and (lacking := [name for name, items in found.items() if learned[name] == len(items)]):
+        none = f"{shown(read.parts[read.held_out].path)} has no images of class {shown(min(lacking))!r}"
         raise ValueError(f"{none}; add some, or give a folder without a split")
 
 
@@ -101,10 +109,13 @@ def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
     unreadable images.
     """
     found, folder = listing(images), Path(folder)
-    name = f"folder_{_plain(found.root)}-{_digest(found, size)}"
+    files = [found.root / file for file in found.files]
+    try:
+        name = f"folder_{_plain(found.root)}-{_digest(found, size)}"
+    except OSError:
+        raise ValueError(_unreadable(found.root, files)) from None
     if (folder / name / "manifest.json").is_file():
         return name
-    files = [found.root / file for file in found.files]
     with packing(folder, name) as target:
         require_space(target, 3 * len(files) * size**2, f"packing {found.root}")
         packed = decode.reserve(target / "images.npy", len(files), size)
@@ -114,10 +125,14 @@ def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
             raise ValueError(_unreadable(found.root, files)) from None
         test, split = found.test, {"kind": "given"}
         if test is None:
-            test, split = grouped(found.labels, equal), {"kind": "drawn", "seed": SEED, "share": TEST_SHARE}
+            remedy = "add other images to it, move it away, or give train and test folders of your own"
+            test = grouped(found.labels, equal, found.class_names, remedy)
+            split = {"kind": "drawn", "seed": SEED, "share": TEST_SHARE}
         report = duplicates.report(equal, found.labels, test)
-        facts = {"origin": {"folder": str(found.root.resolve())}, "split": split, "duplicates": report}
-        write(target, Arrays(packed, found.labels, test, found.class_names, found.files), facts)
+        facts = {"origin": {"folder": shown(found.root.resolve())}, "split": split, "duplicates": report}
+        facts["remarks"] = _remarks(files)
+        sources = [shown(file) for file in found.files]
+        write(target, Arrays(packed, found.labels, test, found.class_names, sources), facts)
     return name
 
 
@@ -130,7 +145,13 @@ def _digest(found: Listing, size: int) -> str:
         contents = pool.map(file_sha256, [found.root / file for file in found.files])
         lines = [f"{content} {file}" for content, file in zip(contents, found.files, strict=True)]
     lines.insert(0, f"{size} {SEED}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:8]
+
+
+def _remarks(files: list[Path]) -> dict[str, int]:
+    """How many images are not used just as they are stored, by what was done."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return dict(sorted(Counter(remark for each in pool.map(decode.remarks, files) for remark in each).items()))
 
 
 def _unreadable(root: Path, files: list[Path]) -> str:
@@ -144,20 +165,31 @@ def _unreadable(root: Path, files: list[Path]) -> str:
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         found = [text for text in pool.map(trouble, files) if text]
-    count = f"{len(found)} of {len(files)} images in {root} can't be read; the first: {found[0]}"
+    count = f"{len(found)} of {len(files)} images in {shown(root)} can't be read; the first: {shown(found[0])}"
     return f"{count}. Replace them, or move them out of the folder, and start again"
 
 
-def about(folder: str | Path, dataset: str) -> str:
-    """One sentence on a packed folder: counts, size, split and equal images."""
+def about(folder: str | Path, dataset: str, images: str | Path = "") -> str:
+    """A packed folder in a few lines: counts, size, split, equal images, the classes, what was done to images, and,
+    where ``images`` is the folder that it was packed from, what in it is left out and why."""
     packed, facts = data.load(folder, dataset), data.manifest(Path(folder) / dataset)
     equal, test = facts["duplicates"], int(packed.test.sum())
     split = f"drawn with seed {SEED}" if facts["split"]["kind"] == "drawn" else "as the folder has them"
     across = f", of them both in training and in test: {equal['across_test']}" if equal["number"] else ""
-    images = (
-        f"{len(packed.labels)} images of {len(packed.class_names)} classes, brought to {packed.images.shape[1]} pixels"
-    )
-    return f"{images}; {test} of them for testing ({split}); groups of equal images: {equal['number']}{across}."
+    across += f", in several classes: {equal['across_classes']}" if equal["across_classes"] else ""
+    size = f"brought to {packed.images.shape[1]} pixels"
+    lines = [
+        f"{len(packed.labels)} images of {len(packed.class_names)} classes, {size}; {test} of them for testing "
+        f"({split}); groups of equal images: {equal['number']}{across}."
+    ]
+    counts = [f"{i} {name} ({count})" for i, (name, count) in enumerate(facts["counts"].items())]
+    lines.append(f"Classes (images): {', '.join(counts[:SHOWN])}{' ...' if len(counts) > SHOWN else ''}.")
+    lines += [f"Images with {remark}: {count}." for remark, count in facts.get("remarks", {}).items()]
+    found = listing(images) if images else None
+    if found and found.inner:
+        inner = [f"{name} ({few(folders)})" for name, folders in found.inner.items()]
+        lines.append(f"Folders inside class folders belong to the class: {few(inner)}.")
+    return "\n".join(lines + ([found.left_out] if found and found.left_out else []))
 
 
 def example_folder(folder: str | Path) -> Path:

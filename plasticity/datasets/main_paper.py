@@ -235,7 +235,8 @@ def assemble(folder: Path, name: str, source: str | Path | None, complete: bool,
     digests, hashes = decode.decode([listing.root / file for file in listing.files], images)
     exact, near = duplicates.exact_groups(digests), duplicates.near_groups(hashes)
     if kind != "official":
-        test = grouped(labels, near) if kind == "grouped" else stratified(labels)
+        remedy = f"use {name.removesuffix('_grouped')}, the same without groups"
+        test = grouped(labels, near, real_set.drawn, remedy) if kind == "grouped" else stratified(labels)
     found = {name: duplicates.report(groups, labels, test) for name, groups in (("exact", exact), ("near", near))}
     facts = {
         "split": split,

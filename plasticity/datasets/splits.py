@@ -1,5 +1,7 @@
 """Which items of a data set are test items, where nobody says so: drawn once, with a seed that the manifest records."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from . import duplicates
@@ -17,12 +19,15 @@ def stratified(labels: np.ndarray, seed: int = SEED, share: float = TEST_SHARE) 
     return test
 
 
-def grouped(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def grouped(
+    labels: np.ndarray, groups: np.ndarray, names: Sequence[str] = (), remedy: str = "add others"
+) -> np.ndarray:
     """The same with every group (int [n]) whole on one side.
 
     Groups come to the test side in random order as long as no class gets more than `stratified` would give it; so a
     group too large for that is never in the test side, and a class may get fewer. (scikit-learn's StratifiedGroupKFold
-    may give the test fold the largest group.) Raises ValueError if a class gets no test item.
+    may give the test fold the largest group.) Raises ValueError, naming the class (one of ``names``)
+    and the ``remedy``, if a class gets no test item.
     """
     target, taken = np.bincount(labels[stratified(labels)]), np.zeros(labels.max() + 1, int)
     test = np.zeros(len(labels), bool)
@@ -33,8 +38,9 @@ def grouped(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
             test[parts[i]] = True
             taken += counts
     if not taken.all():
+        label = int(np.argmin(taken))
         raise ValueError(
-            f"class {int(np.argmin(taken))} would have no test item: its duplicates form groups too large for "
-            f"a {TEST_SHARE:.0%} test split; use the split that is not grouped"
+            f"class {(names or range(label + 1))[label]!r} would have no test item: its duplicates form groups too "
+            f"large for a {TEST_SHARE:.0%} test split; {remedy}"
         )
     return test

@@ -57,7 +57,7 @@ def test_a_packed_folder_is_a_data_set_with_a_stratified_test_fifth(images, tmp_
     assert np.array_equal(packed.images[13], np.asarray(expected))
     assert about(tmp_path / "data", name) == (
         "30 images of 3 classes, brought to 8 pixels; 6 of them for testing (drawn with "
-        "seed 0); groups of equal images: 0."
+        "seed 0); groups of equal images: 0.\nClasses (images): 0 ant (10), 1 bee (10), 2 cow (10)."
     )
 
 
