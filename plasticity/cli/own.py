@@ -7,6 +7,8 @@ Example:
 from . import options as shared
 from .reproduce import NOTEBOOKS, execute, in_checkout
 
+REFUSED = (ValueError, FileNotFoundError)
+
 
 def arguments(parser):
     shared.add(parser, "profile", "--results", "--data", "--workers")
@@ -18,8 +20,22 @@ def arguments(parser):
 
 def main(options) -> int:
     in_checkout()
+    if options.images:
+        check(options.images)
     results = shared.results_of(options)
     given = {"profile": options.profile, "results": results, "data": options.data, "workers": options.workers}
     given |= {name: getattr(options, name) for name in ("model", "images") if getattr(options, name)}
     notebook = NOTEBOOKS / "46_your_own_model.ipynb"
     return execute(notebook, results / "notebooks" / notebook.name, given)
+
+
+def check(images: str) -> None:
+    """Raises what a folder of images is refused for, before anything starts."""
+    from ..datasets.folder import listing, shown
+
+    try:
+        images.encode()
+    except UnicodeEncodeError:
+        why = "its path is not UTF-8, as what stands in a notebook must be"
+        raise ValueError(f"images='{shown(images)}': {why}; rename the folder, or give a link to it") from None
+    listing(images)

@@ -60,9 +60,9 @@ def listing(images: str | Path) -> Listing:
     """
     root = (Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()) / Path(images).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"images={shown(images)!r}: {shown(root)} does not exist; give a folder {LAYOUT}")
+        raise FileNotFoundError(f"images='{shown(images)}': {shown(root)} does not exist; give a folder {LAYOUT}")
     if not root.is_dir():
-        raise ValueError(f"images={shown(images)!r} is a file; give a folder (an archive: unpacked) {LAYOUT}")
+        raise ValueError(f"images='{shown(images)}' is a file; give a folder (an archive: unpacked) {LAYOUT}")
     read = layout.read(root)
     found: dict[str, list[tuple[str, bool]]] = {}
     inner: dict[str, set[str]] = {}
@@ -86,7 +86,7 @@ def listing(images: str | Path) -> Listing:
 def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], read: layout.Layout):
     if len(found) < 2:
         should = f"{shown(root)} should hold one subfolder per class with its images in it"
-        only = f"only one class was found, {shown(min(found))!r}" if found else "no images were found in its subfolders"
+        only = f"only one class was found, '{shown(min(found))}'" if found else "no images were found in its subfolders"
         raise ValueError(f"{should} ({', '.join(sorted(layout.READ))}); {only}. {read.unused()}".rstrip())
     learned = {name: sum(not tested for _, tested in items) for name, items in found.items()}
     if small := {name: count for name, count in learned.items() if count < FEWEST}:
@@ -94,9 +94,9 @@ def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], read: layout.L
         where = shown(read.parts["train"].path if read.held_out else root)
         needed = f"at least {FEWEST} are needed ({len(small)} such classes)"
         ways = f"add images or move the class away. {read.unused()}".rstrip()
-        raise ValueError(f"{where}: class {shown(name)!r} has {count} images, {needed}; {ways}")
+        raise ValueError(f"{where}: class '{shown(name)}' has {count} images, {needed}; {ways}")
     if read.held_out and (lacking := [name for name, items in found.items() if learned[name] == len(items)]):
-        none = f"{shown(read.parts[read.held_out].path)} has no images of class {shown(min(lacking))!r}"
+        none = f"{shown(read.parts[read.held_out].path)} has no images of class '{shown(min(lacking))}'"
         raise ValueError(f"{none}; add some, or give a folder without a split")
 
 

@@ -1,16 +1,23 @@
 """Any of timm's networks is a run, and a few paired runs are one sentence."""
 
 import math
+import os
+import re
+import warnings
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from plasticity import Run
+from plasticity import Run, data
+from plasticity.__main__ import main
 from plasticity.analysis import figures, frames
 from plasticity.analysis.paired import Difference
-from plasticity.datasets.folder import example_folder, pack_folder
+from plasticity.datasets.folder import about, example_folder, pack_folder
 from plasticity.networks import table as networks
 from plasticity.running import records
 from plasticity.running.engine import Place, run_all
@@ -121,6 +128,45 @@ def test_worker_processes_do_the_same(folder, tmp_path):
     runs = own.runs("test_resnet", dataset, 2, max_epochs=2)
     one, two = (run_all(runs, Place(str(folder), str(tmp_path / str(n)), n, "cpu")) for n in (1, 2))
     assert [record["metrics"] for record in one] == [record["metrics"] for record in two]
+
+
+# --- odd folders ------------------------------------------------------------------------------------------------------
+NAMES = ("$x^{2", "cost $5 to $10", "under_scored_and_very_long", "caf\u00e9", "\u732b", "\U000e0041", "100% & more")
+
+
+def test_class_names_of_any_kind_are_drawn_without_a_warning(tmp_path):
+    for seed, name in enumerate(NAMES):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(5):
+            noise = np.random.default_rng([seed, i]).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / "set" / name / f"{i}.png")
+    dataset = pack_folder(tmp_path / "set", tmp_path, 8)
+    with warnings.catch_warnings(action="error"):
+        figure = own.contact_sheet(tmp_path, dataset)
+        for suffix in ("png", "pdf"):
+            figure.savefig(tmp_path / f"sheet.{suffix}")
+    titles = {ax.get_title().partition("\n")[0] for ax in figure.axes}
+    assert {"$x^{2", "cost $5 to $10", "under_sco…ery_long", "caf\u00e9", "100% & more"} < titles
+    known = data.load(tmp_path, dataset).class_names
+    assert titles & {"\u732b", f"class {known.index(chr(0x732B))}"}  # by its number where no font here has the sign
+    assert f"{known.index(chr(0x732B))} \u732b (5)" in about(tmp_path, dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"caf\xe9", r"caf\\xe9': its path is not UTF-8, .*; rename the folder, or give a link to it"),
+        (b"gone", "gone': .*gone does not exist; give a folder with one subfolder"),
+        (b"file", "file' is a file; give a folder"),
+    ],
+)
+def test_the_command_line_refuses_a_folder_before_anything_starts(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).resolve().parents[3])
+    (tmp_path / "file").write_text("")
+    images = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    code = main(["own", "--images", images, "--results", str(tmp_path / "results")])
+    error = capsys.readouterr().err
+    assert code == 2 and re.search(said, error) and error.count("\n") == 1 and not (tmp_path / "results").exists()
 
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
