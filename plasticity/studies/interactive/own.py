@@ -52,9 +52,20 @@ def prepare(model: str, images: str, folder: str | Path, profile: str = "mini", 
     if not isinstance(repeats, int) or repeats < 0:
         raise ValueError(f"repeats={repeats!r} must be an integer; 0 stands for the profile's own")
     edge, seeds, training = PROTOCOLS[profile]
+    _require_resettable(architecture(model))
     fetch_weights(architecture(model), "imagenet", folder)
     dataset = pack_folder(images or example_folder(folder), folder, pixels(model, edge))
     return runs(model, dataset, repeats or seeds, **training)
+
+
+def _require_resettable(architecture: str):
+    """Refuse a network whose weights 10M can't judge before its base runs are paid for."""
+    try:
+        reinitialize(networks.build(architecture, 2, seed=0), "10M", dry_run=True)
+    except ValueError as error:
+        raise ValueError(
+            f"network {architecture.removeprefix(networks.TIMM)!r} can't be re-initialised: {error}"
+        ) from None
 
 
 def architecture(model: str) -> str:

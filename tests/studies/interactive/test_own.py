@@ -88,6 +88,12 @@ def test_a_wrong_profile_or_number_is_refused_before_anything_is_done(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_10m_cannot_judge_is_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(ValueError, match="'test_nfnet' can't be re-initialised: .*stem.conv1.weight.*ScaledStdConv2d"):
+        own.prepare("test_nfnet", "", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A data folder with weights of one of timm's smallest networks."""
