@@ -21,6 +21,12 @@ NOTE = "unpacked.json"  # in an unpacked folder: which archive it is from
 # What the libraries raise for archives that are broken, encrypted or of an unknown kind; other OSErrors are the disk's.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 
+PROGRAMS = frozenset(
+    ("__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "thumbs.db", "ehthumbs.db")
+    + ("desktop.ini", "icon\r", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "__pycache__")
+    + ("venv", "node_modules")
+)
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -208,10 +214,13 @@ def _checked(file: zipfile.ZipFile | tarfile.TarFile, archive: Path, max_bytes: 
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted by name, without hidden files (DTD has one) and what zip programs add."""
-    if not folder.is_dir():
-        return []
-    return sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.name != "__MACOSX")
+    """What a folder holds, sorted by name, without hidden files (DTD has one) and what programs add."""
+    return sorted(f for f in folder.iterdir() if not left_by_programs(f.name)) if folder.is_dir() else []
+
+
+def left_by_programs(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that zip programs, file managers and storage servers leave behind."""
+    return name.startswith(".") or name.casefold() in PROGRAMS
 
 
 def few(items: Iterable[str]) -> str:

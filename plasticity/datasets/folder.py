@@ -112,8 +112,8 @@ def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
     files = [found.root / file for file in found.files]
     try:
         name = f"folder_{_plain(found.root)}-{_digest(found, size)}"
-    except OSError:
-        raise ValueError(_unreadable(found.root, files)) from None
+    except OSError as error:
+        raise ValueError(_unreadable(found.root, files, error)) from None
     if (folder / name / "manifest.json").is_file():
         return name
     with packing(folder, name) as target:
@@ -121,8 +121,8 @@ def pack_folder(images: str | Path, folder: str | Path, size: int) -> str:
         packed = decode.reserve(target / "images.npy", len(files), size)
         try:
             equal = duplicates.exact_groups(decode.decode(files, packed)[0])
-        except ValueError:
-            raise ValueError(_unreadable(found.root, files)) from None
+        except ValueError as error:
+            raise ValueError(_unreadable(found.root, files, error)) from None
         test, split = found.test, {"kind": "given"}
         if test is None:
             remedy = "add other images to it, move it away, or give train and test folders of your own"
@@ -154,7 +154,7 @@ def _remarks(files: list[Path]) -> dict[str, int]:
         return dict(sorted(Counter(remark for each in pool.map(decode.remarks, files) for remark in each).items()))
 
 
-def _unreadable(root: Path, files: list[Path]) -> str:
+def _unreadable(root: Path, files: list[Path], error: Exception) -> str:
     """How many images can't be decoded, the first of them, and what to do."""
 
     def trouble(file: Path) -> str:
@@ -164,7 +164,7 @@ def _unreadable(root: Path, files: list[Path]) -> str:
             return str(error).partition("; ")[0]
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = [text for text in pool.map(trouble, files) if text]
+        found = [text for text in pool.map(trouble, files) if text] or [str(error)]
     count = f"{len(found)} of {len(files)} images in {shown(root)} can't be read; the first: {shown(found[0])}"
     return f"{count}. Replace them, or move them out of the folder, and start again"
 

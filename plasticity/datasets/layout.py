@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .archives import few
+from .archives import few, left_by_programs
 from .decode import SUFFIXES
 
 READ = SUFFIXES | {".jfif", ".jpe", ".pjpeg", ".pjp", ".apng", ".dib", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -20,8 +20,6 @@ FOREIGN = frozenset(
     """.heic .heif .hif .jxl .jxr .svg .psd .eps .dcm .dicom .nii .mha .npy .npz .mat .exr .hdr .tga .ico .pdf
     .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .mp4 .mov .avi .mkv""".split()
 )
-PROGRAMS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "recycler", "system volume information"}
-PROGRAMS |= {"lost+found", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini"}
 KINDS = {
     "train": ("train", "training", "trn", "trainval"),
     "val": ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "holdout"),
@@ -115,15 +113,15 @@ def _fill(folder: Folder, left_out: dict, closed: list[OSError], above: tuple[st
 
 def _placed(path: Path, folder: Folder, left_out: dict, closed: list[OSError], above: tuple[str, ...]) -> str:
     """Put a path where it belongs in its folder, or say why it is left out."""
-    if path.name.startswith(".") or path.name.casefold() in PROGRAMS:
+    if left_by_programs(path.name):
         return "hidden or left by programs"
     try:
         mode = path.stat().st_mode
-    except PermissionError as error:
+    except OSError as error:
+        if os.path.islink(path) and not isinstance(error, PermissionError):
+            return "broken links"
         closed.append(error)
         return ""
-    except OSError:
-        return "broken links"
     if stat.S_ISDIR(mode):
         return _entered(path, folder, left_out, closed, above)
     suffix = path.suffix.lower()
@@ -155,20 +153,25 @@ def _entered(path: Path, folder: Folder, left_out: dict, closed: list[OSError], 
 def kinds_of(names: Iterable[str]) -> dict[str, str]:
     """Which names are parts of a split, ignoring case and filling words: name -> "train", "val", "test" or "fold".
 
-    "Training_Set" is one; "cars_train" is one beside "cars_test" alone, and "train_station" is none.
+    "Training_Set" is one; "cars_train" and "trainA" are beside "cars_test" and "testA" alone; "train_station" is none.
     """
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
+        words = [word for each in re.findall(r"[^\W\d_]+", name.casefold()) for word in _parted(each)]
+        kinds = [KIND_OF[word] for word in words if word in KIND_OF]
         if re.fullmatch(r"(fold|split|cv)[\W_]*\d+", name.casefold()):
             found.setdefault((), {})[name] = "fold"
-            continue
-        words = [re.sub(r"(?<=.)(set|data|images?)+$", "", w) for w in re.findall(r"[^\W\d_]+", name.casefold())]
-        kinds = [KIND_OF[word] for word in words if word in KIND_OF]
-        if len(kinds) == 1:
-            rest = tuple(word for word in words if word not in KIND_OF and word not in FILLER)
+        elif len(kinds) == 1:
+            rest = tuple(word for word in words if word not in FILLER and word not in KIND_OF)
             found.setdefault(rest, {})[name] = kinds[0]
     sure = [kinds for rest, kinds in found.items() if not rest or len(set(kinds.values())) > 1]
     return {name: kind for kinds in sure for name, kind in kinds.items()}
+
+
+def _parted(word: str) -> list[str]:
+    """Two words for a word that begins as a part is called: "train" and "set" for "trainset"."""
+    begins = re.match("|".join(sorted(KIND_OF, key=len, reverse=True)), word)
+    return [begins[0], word[begins.end() :]] if begins and word not in KIND_OF else [word]
 
 
 def split_of(base: Folder) -> dict[str, str]:
@@ -224,14 +227,19 @@ def _sizes(top: Path, folders: Iterable[Folder]) -> dict[Path, int]:
 
 
 def _check_classes(base: Folder, split: bool) -> None:
-    """Raises ValueError for what looks like a split inside a class or a part, and for masks beside images."""
+    """Raises ValueError for what looks like a split inside a class or a part, for masks beside images, and where the
+    classes may as well be the folders inside the class folders."""
     for folder in base.inner():
         names = {name.casefold() for name in folder.folders}
         if names & PICTURES and names & BESIDE:
-            both = (
-                f"{shown(folder.path)} holds images beside {_some(sorted(names & BESIDE))}, which would be learned, too"
-            )
-            raise ValueError(f"{both}; keep the images alone")
+            both = f"{shown(folder.path)} holds images beside {_some(sorted(names & BESIDE))}"
+            raise ValueError(f"{both}, which would be learned, too; move them away")
         if (kinds := kinds_of(folder.folders)) and (split or folder is not base):
             inside = f"{shown(folder.path)} looks like a split inside a class folder or part ({_some(kinds)})"
             raise ValueError(f"{inside}; make it train/<class> and test/<class>, or {RENAME}")
+    classes = list(base.folders.values())
+    common = set.intersection(*({*each.folders} for each in classes)) if classes else set()
+    if len(classes) > 1 and len(common) > 1 and not any(each.images for each in classes):
+        same = f"{shown(base.path)}: {_some(base.folders)} all hold the same folders ({_some(sorted(common))})"
+        ways = f"give {shown(classes[0].path)} alone if those are the classes; else put the images straight into"
+        raise ValueError(f"{same}, and either may be the classes; {ways} {_some(base.folders)}")

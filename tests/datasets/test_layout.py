@@ -155,6 +155,14 @@ REFUSED = {
     "unsorted test images": (lambda root: write(split(root, "train") / "test"), "test holds no class folders: sort"),
     "unsorted parts": (lambda root: fill(root, names=("train", "test")), "test, train holds no class folders"),
     "folds": (lambda root: split(root, "fold1", "fold2"), r"looks split \(fold1, fold2\)"),
+    "parts and classes in one name": (
+        lambda root: fill(root, names=("trainA", "trainB", "testA", "testB")),
+        r"looks split \(testA, trainA, testB, trainB\), but two",
+    ),
+    "one level too deep": (
+        lambda root: [fill(root / name) for name in ("color", "grey")],
+        r"set: color, grey all hold the same folders \(ant, bee\), and either may be the classes; give .*color alone",
+    ),
     "no class folders": (write, "no images were found in its subfolders.*images outside class folders: 5"),
     "one class in folders": (lambda root: fill(root, names=("ant/a",)), "only one class was found, 'ant'"),
     "class of a format not read": (
@@ -176,11 +184,11 @@ def test_what_may_mean_two_things_is_refused_by_name(tmp_path, case):
 
 
 def test_folders_inside_class_folders_are_said(tmp_path):
-    fill(tmp_path / "set", names=("a/x", "a/y", "b/x", "b/y"))
+    fill(tmp_path / "set", names=("a/x", "a/y", "b/x", "b/z"))
     name = pack_folder(tmp_path / "set", tmp_path, 8)
     said = about(tmp_path, name, tmp_path / "set")
     assert "Classes (images): 0 a (10), 1 b (10)." in said
-    assert "Folders inside class folders belong to the class: a (x, y), b (x, y)." in said
+    assert "Folders inside class folders belong to the class: a (x, y), b (x, z)." in said
 
 
 # --- nothing vanishes -------------------------------------------------------------------------------------------------
