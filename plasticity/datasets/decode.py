@@ -67,13 +67,15 @@ def read(path: str | Path, pixels: int = SIZE, resize: bool = True) -> Image.Ima
 
 
 def remarks(path: str | Path) -> list[str]:
-    """What `read` does not use as it is stored, from the file's header alone; of a damaged file, nothing."""
+    """What `read` does not use as it is stored, mostly from the file's header; of a damaged file, nothing."""
     try:
         with Image.open(path) as image:
+            deep = image.mode.startswith("I")
             found = {
                 "several frames, of which the first is taken": getattr(image, "n_frames", 1) > 1,
                 "a camera's rotation mark, which is ignored": image.getexif().get(ExifTags.Base.Orientation, 1) != 1,
-                "16-bit grey, scaled to 8 bits": image.mode.startswith("I"),
+                "16-bit grey, scaled to 8 bits": deep,
+                "16-bit grey below 4096, so nearly black in 8 bits": deep and np.asarray(image).max() < 4096,
                 "transparency, laid on black": image.has_transparency_data,
                 "CMYK, converted without its colour profile": image.mode == "CMYK",
             }

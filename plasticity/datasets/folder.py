@@ -93,6 +93,8 @@ def _refuse(root: Path, found: dict[str, list[tuple[str, bool]]], read: layout.L
         name, count = next(iter(sorted(small.items())))
         where = shown(read.parts["train"].path if read.held_out else root)
         needed = f"at least {FEWEST} are needed ({len(small)} such classes)"
+        alike = [other for other in found if other != name and other.strip().casefold() == name.strip().casefold()]
+        needed += f"; there is {shown(alike[0])!r}, too" if alike else ""
         ways = f"add images or move the class away. {read.unused()}".rstrip()
         raise ValueError(f"{where}: class '{shown(name)}' has {count} images, {needed}; {ways}")
     if read.held_out and (lacking := [name for name, items in found.items() if learned[name] == len(items)]):

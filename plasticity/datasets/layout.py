@@ -26,7 +26,7 @@ KINDS = {
     "test": ("test", "tests", "testing", "tst"),
 }
 KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
-FILLER = {"set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "split", "seg", "folder"}
+FILLER = {"set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "split", "seg", "copy"}
 PICTURES, BESIDE = {"image", "images", "img", "imgs"}, {"mask", "masks", "label", "labels", "annotation", "annotations"}
 RENAME = "rename what is a class after all"
 
@@ -190,7 +190,7 @@ def split_of(base: Folder) -> dict[str, str]:
     elif kinds and "train" not in kinds.values():
         problem = "there is no train folder: add it, or give a folder without a split"
     elif flat := [name for name in kinds if not base.folders[name].folders]:
-        problem = f"{_some(flat)} holds no class folders: sort its images into such, or move it away"
+        problem = f"no class folders are in {_some(flat)}: sort the images into such, or move it away"
     if problem:
         raise ValueError(f"{shown(base.path)} looks split ({_some(kinds)}), but {problem}; {RENAME}")
     return kinds

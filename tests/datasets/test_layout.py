@@ -152,8 +152,13 @@ REFUSED = {
     "images and labels": (lambda root: fill(root, names=("images", "labels")), "holds images beside labels"),
     "same part twice": (lambda root: split(root, "train", "Training", "test"), "two of these are the same part"),
     "no part to learn from": (lambda root: split(root, "val", "test"), "there is no train folder"),
-    "unsorted test images": (lambda root: write(split(root, "train") / "test"), "test holds no class folders: sort"),
-    "unsorted parts": (lambda root: fill(root, names=("train", "test")), "test, train holds no class folders"),
+    "unsorted test images": (lambda root: write(split(root, "train") / "test"), "no class folders are in test: sort"),
+    "unsorted parts": (lambda root: fill(root, names=("train", "test")), "no class folders are in test, train:"),
+    "copy of a part": (lambda root: split(root, "train", "train - Copy"), "two of these are the same part"),
+    "class in other letters": (
+        lambda root: (fill(root / "Train", names=("Ant", "bee")), fill(root / "Test", seed=5)),
+        r"Train: class 'ant' has 0 images, .*; there is 'Ant', too; add images",
+    ),
     "folds": (lambda root: split(root, "fold1", "fold2"), r"looks split \(fold1, fold2\)"),
     "parts and classes in one name": (
         lambda root: fill(root, names=("trainA", "trainB", "testA", "testB")),
@@ -284,10 +289,12 @@ def test_images_that_are_not_used_as_they_are_stored_are_counted(tmp_path):
     image(2, "CMYK").save(root / "ant" / "cmyk.jpg")
     image(3).save(root / "ant" / "moving.gif", save_all=True, append_images=[image(4)])
     image(5, "P").save(root / "ant" / "palette.png", transparency=0)
-    Image.fromarray(np.arange(99, dtype=np.uint16).reshape(9, 11) * 600).save(root / "ant" / "deep.png")
+    for name, scale in (("deep", 600), ("dark", 41)):
+        Image.fromarray(np.arange(99, dtype=np.uint16).reshape(9, 11) * scale).save(root / "ant" / f"{name}.png")
     said = about(tmp_path, pack_folder(root, tmp_path, 8))
     for remark in (
-        "16-bit grey, scaled to 8 bits: 1.",
+        "16-bit grey, scaled to 8 bits: 2.",
+        "16-bit grey below 4096, so nearly black in 8 bits: 1.",
         "CMYK, converted without its colour profile: 1.",
         "a camera's rotation mark, which is ignored: 1.",
         "several frames, of which the first is taken: 1.",
