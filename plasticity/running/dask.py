@@ -8,7 +8,9 @@ the records on disk are the only truth, so a run that is done twice, or whose wo
 import contextlib
 import json
 import logging
+import os
 import socket
+import sys
 import time
 import traceback
 import uuid
@@ -127,7 +129,8 @@ class Cluster:
         """The outcome of a job that did not end by itself; AGAIN if a wrong worker had it, since another will do it."""
         error = future.exception()
         if isinstance(error, KilledWorker):
-            return Lost(f"{error.allowed_failures + 1} workers died under it, the last one {error.last_worker.address}")
+            last = f"the last one {error.last_worker.address} (its log may say why)"
+            return Lost(f"{error.allowed_failures + 1} workers died under it, {last}")
         why, wrong = _words(error), self._wrong()
         if wrong:
             self.client.retire_workers(list(wrong))
@@ -190,13 +193,17 @@ def _knock(address: str):
 
 
 def _work(question, function, *arguments):
-    """A worker's part: the outcome. Raises what `_check` does."""
+    """A worker's part: the outcome. Raises what `_check` does; ends the process where the GPU has failed."""
     _check(question)
     torch.set_num_threads(1)  # as the other pools do: two processes with a thread each beat one with two
     try:
-        return attempt(function, *arguments)
+        outcome = attempt(function, *arguments)
     except SystemExit as error:  # it would end one worker after the other
         return JobFailed("job", _words(error), traceback.format_exc())
+    if isinstance(outcome, JobFailed) and outcome.kind == "device":
+        print(f"the GPU failed, so this worker ends: {outcome.message}", file=sys.stderr, flush=True)
+        os._exit(1)  # the scheduler gives the job to another; the nanny, or `make worker`, starts a new one
+    return outcome
 
 
 def _check(question, dask_worker=None):

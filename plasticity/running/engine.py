@@ -23,6 +23,7 @@ from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
 from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
+from .device_errors import is_out_of_memory
 from .pretrain import make_ready, pretrain, require
 from .workers import InProcess, JobFailed, Processes, Unready, carry_out
 
@@ -323,7 +324,10 @@ def next_jobs_interleaved(runs: list[Run]) -> list[Run]:
 def pool(place: Place, runs=()):
     """What does the work: this process, local ones, or a cluster whose workers must agree with it about ``runs``."""
     if place.engine == "local":
-        return InProcess() if place.workers == 1 or len(runs) == 1 else Processes(place.workers, place.device)
+        workers = 1 if len(runs) == 1 else place.workers
+        if workers == 1 and train.pick_device(place.device).type == "cpu":
+            return InProcess()
+        return Processes(workers, place.device)  # a GPU that fails takes its process along
     from .dask import Cluster  # its library is needed only here
 
     inputs = tuple(sorted({(run.dataset, run.architecture, run.weights) for run in runs}))
@@ -334,7 +338,7 @@ def perform(run: Run, place: Place) -> Done:
     """Do one run, or go on with it, and record it.
 
     Raises `Busy` if another process is at it, `Unready` for data or weights that are missing or damaged, MemoryError if
-    the GPU's is too small, OSError if the disk is full.
+    memory, the GPU's or the machine's, runs out, OSError if the disk is full.
     """
     started, folder = time.perf_counter(), data_folder(place)
     shared = not place.token or (Path(place.results) / place.token).exists()
@@ -362,7 +366,11 @@ def perform(run: Run, place: Place) -> Done:
 def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
     try:
         return records.from_fitted(train.fit(run, data_folder(place), place.device, checkpoint=checkpoint))
-    except torch.OutOfMemoryError as error:  # no property of the run, so no record: it can be done with more memory
-        reason = f"out of GPU memory with {place.workers} workers ({next(iter(str(error).splitlines()), '')})"
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        # No property of the run, so no record: it can be done with more memory.
+        kind = "memory" if isinstance(error, (MemoryError, OSError)) or "CPU" in str(error) else "GPU memory"
+        reason = f"out of {kind} with {place.workers} workers ({next(iter(str(error).splitlines()), '')})"
         todo = "lower workers, or choose precision bf16 (profile paper_bf16)"
         raise MemoryError(f"{reason}: {todo}; batch_size {run.batch_size} is part of the protocol") from None

@@ -7,6 +7,7 @@ An outcome is what the function returned, or `JobFailed`, or `Lost`.
 
 import contextlib
 import errno
+import math
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from multiprocessing.connection import wait
 import torch
 
 from .checkpoints import Busy
+from .device_errors import empty_cache, is_device_error, is_out_of_memory
 
 GRACE = 3.0  # seconds that workers get to leave what they are doing when the grid is interrupted
 LOSSES = 20  # workers that may die under one job, until their death is taken for the job's doing
@@ -42,7 +44,8 @@ class Lost:
 @dataclass(frozen=True)
 class JobFailed:
     """What a job raised. ``kind``: "busy" (another process does it), "disk" (full or read-only: nothing else can be
-    recorded either), "place" (this machine lacks something: files, memory), or "job" (its own fault)."""
+    recorded either), "memory" (it ran out, the GPU's or the machine's), "device" (the GPU failed, and its process can't
+    use it any more), "place" (this machine lacks something else, such as files), or "job" (its own fault)."""
 
     kind: str
     message: str
@@ -51,7 +54,13 @@ class JobFailed:
 
 
 def attempt(function, *arguments):
-    """What ``function`` returns, or `JobFailed` for any error."""
+    """What ``function`` returns, or `JobFailed` for any error. The GPU's memory is free afterwards."""
+    outcome = _outcome(function, *arguments)
+    empty_cache()  # not before the error, which holds on to all that its frames do, is gone
+    return outcome
+
+
+def _outcome(function, *arguments):
     started = time.perf_counter()
     try:
         return function(*arguments)
@@ -65,20 +74,27 @@ def _kind(error: Exception) -> str:
         return "busy"
     if isinstance(error, OSError) and error.errno in DISK:
         return "disk"
-    return "place" if isinstance(error, (Unready, OSError, MemoryError, torch.OutOfMemoryError)) else "job"
+    if is_out_of_memory(error):
+        return "memory"
+    if is_device_error(error):
+        return "device"
+    return "place" if isinstance(error, (Unready, OSError)) else "job"
 
 
 def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
     """Yield (key, outcome) of ``function(*arguments)`` for jobs {key: arguments}, as they end: a value, or `JobFailed`.
 
     A job that raises by its own fault is tried again ``retries`` times. One whose worker died goes back to the front,
-    and never at the expense of its retries; one that another process is at goes to the end. Raises OSError as soon as
-    the disk is full.
+    and never at the expense of its retries; so does one that ran out of memory, and from then on there are fewer at
+    once, until it had the machine for itself. One that another process is at goes to the end. Raises OSError as soon as
+    the disk is full, RuntimeError when the GPU failed in this very process.
     """
     waiting, tries, losses, busy, said = deque(jobs), Counter(), Counter(), 0, ""
+    most, alone = math.inf, {}
     while waiting or workers.running:
-        while waiting and workers.free:
+        while waiting and workers.free and workers.running < most:
             key = waiting.popleft()
+            alone[key] = not workers.running and min(most, workers.at_once) <= 1
             workers.start(key, function, *jobs[key])
         key, outcome = workers.next()
         kind = outcome.kind if isinstance(outcome, JobFailed) else ""
@@ -94,6 +110,13 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
         elif kind == "disk":
             kept = "what is recorded is whole, and runs go on from their last state"
             raise OSError(f"{outcome.message}. Free some space and start again: {kept}")
+        elif kind == "device":
+            again = "start again in a new process (in a notebook: restart the kernel)"
+            raise RuntimeError(f"{key}: the GPU failed ({_first_line(outcome.message)}). Nothing is lost: {again}")
+        elif kind == "memory" and not alone[key]:
+            most = max(1, min(most, workers.at_once) - 1)
+            say(f"{key}: {_first_line(outcome.message)}; again, with at most {most} at once")
+            waiting.appendleft(key)
         elif kind == "busy":
             waiting.append(key)
             busy += 1
@@ -106,6 +129,10 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
         else:
             busy = 0
             yield key, outcome
+
+
+def _first_line(message: str) -> str:
+    return next(iter(message.splitlines()), "")
 
 
 class InProcess:
@@ -196,12 +223,17 @@ class Processes:
                 return key, self._bury(worker)
             if outcome == READY:
                 worker.ready, self.stillborn = True, 0
+            elif isinstance(outcome, Lost):
+                self._bury(worker)
+                return key, outcome
             else:
                 worker.job = None
                 return key, outcome
 
     def _bury(self, worker: "_Worker") -> Lost:
         self.workers[self.workers.index(worker)] = None
+        worker.process.join(GRACE)
+        worker.process.kill()  # what a failed GPU keeps from ending
         worker.process.join()
         code = worker.process.exitcode
         why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -262,7 +294,11 @@ def _work(pipe, environment: dict[str, str]):
             function, arguments = pipe.recv()
         except (EOFError, OSError):
             return
-        pipe.send(attempt(function, *arguments))
+        outcome = attempt(function, *arguments)
+        if isinstance(outcome, JobFailed) and outcome.kind == "device":
+            pipe.send(Lost(f"the GPU failed ({_first_line(outcome.message)}), and its worker process ended"))
+            os._exit(1)  # an orderly end would call the GPU once more
+        pipe.send(outcome)
 
 
 def _die_with_parent():

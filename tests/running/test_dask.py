@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from plasticity.running.checkpoints import Busy
-from plasticity.running.workers import Lost, Unready
+from plasticity.running.workers import Lost, Unready, carry_out
 
 pytest.importorskip("distributed", reason="pip install '.[cluster]' in the checkout")
 
@@ -47,6 +47,18 @@ def fail(error):
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+BROKEN = []  # what a CUDA error does to a process: every later call fails with it, too
+
+
+def on_a_gpu_that_fails_once(mark, number):
+    if number == 3 and not mark.exists():
+        mark.touch()
+        BROKEN.append(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    for error in BROKEN:
+        raise error
+    return number
 
 
 def code(*expected):
@@ -289,6 +301,16 @@ def test_workers_are_killed(own):
         pool.start("poison", die)
         key, outcome = pool.next()
         assert key == "poison" and isinstance(outcome, Lost) and outcome.why.startswith("4 workers died under it")
+
+
+@pytest.mark.slow
+def test_a_gpu_error_ends_the_worker_and_fails_no_job(own, tmp_path):
+    own.worker()
+    with Cluster(own.file, code, timeout=60) as pool:
+        jobs = {number: (tmp_path / "mark", number) for number in range(12)}
+        assert dict(carry_out(on_a_gpu_that_fails_once, jobs, pool)) == {number: number for number in range(12)}
+    logs = "".join(log.read_text() for log in tmp_path.rglob("*.log"))
+    assert logs.count("the GPU failed, so this worker ends: AcceleratorError: CUDA error: device-side assert") == 1
 
 
 @pytest.mark.slow

@@ -1,14 +1,17 @@
 """Running many: only what is missing, no number from a failure, and clear words where something is wrong."""
 
 import os
+import weakref
+from dataclasses import replace
 
 import pytest
+import torch
 
 from plasticity import train
 from plasticity.cli.inventory import inventory
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
-from plasticity.running import engine, records
+from plasticity.running import engine, records, workers
 
 
 def test_trains_only_what_is_missing(place, tiny_run, monkeypatch, capsys):
@@ -87,3 +90,41 @@ def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, 
     with pytest.raises(RuntimeError, match="out of GPU memory with 1 workers .*2.00 GiB.*lower workers"):
         engine.run_all([run], place)
     assert records.missing([run], place.runs) == [run]
+
+
+def test_a_gpu_that_fails_in_this_process_costs_no_record(place, tiny_run, monkeypatch):
+    def fail(*_):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nmore")
+
+    runs, fit = [tiny_run(seed=seed) for seed in range(3)], engine.train.fit
+    monkeypatch.setattr(engine.train, "fit", lambda run, *rest, **more: (fail if run.seed else fit)(run, *rest, **more))
+    with pytest.raises(RuntimeError, match="the GPU failed .*device-side assert triggered.*start again"):
+        engine.run_all(runs, place)
+    assert records.missing(runs, place.runs) == runs[1:]
+
+
+def test_on_a_gpu_even_a_single_run_has_a_process_that_may_end(place, monkeypatch):
+    assert isinstance(engine.pool(place, "r"), engine.InProcess)
+    monkeypatch.setattr(engine.train, "pick_device", lambda name: torch.device("cuda"))
+    pool = engine.pool(replace(place, workers=4), "r")
+    assert isinstance(pool, engine.Processes) and pool.at_once == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")])
+def test_the_gpus_memory_is_given_back_after_a_run_and_after_its_error(monkeypatch, error):
+    class Large:
+        pass
+
+    def job(fails):
+        large = Large()
+        large.itself, alive[0] = large, weakref.ref(large)
+        if fails:
+            raise type(error)(*error.args)
+
+    alive, seen = [None], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: seen.append(alive[0]()))
+    workers.attempt(job, False)
+    assert workers.attempt(job, True).kind == "memory"
+    assert seen == [None, None]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -88,15 +89,50 @@ def raising(error):
     raise error
 
 
+CUDA = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace may be incorrect."
+)
+CUBLAS = "CUDA error: {} when calling `cublasCreate(handle)`"
+ASSERT = "CUDA error: device-side assert triggered"
+OUT_OF_MEMORY = [
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    torch.AcceleratorError("CUDA error: out of memory" + CUDA),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError(CUBLAS.format("CUBLAS_STATUS_ALLOC_FAILED")),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp:1131"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError("HIP out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+]
+DEVICE = [
+    torch.AcceleratorError(ASSERT + CUDA),
+    torch.AcceleratorError("CUDA error: an illegal memory access was encountered" + CUDA),
+    RuntimeError("CUDA error: unspecified launch failure"),
+    RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+    RuntimeError("CUDA driver error: unknown error"),
+    RuntimeError(CUBLAS.format("CUBLAS_STATUS_EXECUTION_FAILED")),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+    RuntimeError("HIP error: the operation cannot be performed in the present state"),
+]
 KINDS = [
     (Busy("another one is at it"), "busy"),
     (OSError(errno.ENOSPC, "full"), "disk"),
     (OSError(errno.EROFS, "read-only"), "disk"),
     (FileNotFoundError("x"), "place"),
-    (MemoryError(), "place"),
-    (torch.OutOfMemoryError("GPU"), "place"),
     (Unready("no weights"), "place"),
     (ValueError("x"), "job"),
+    (ValueError("case 'cudaError' is unknown"), "job"),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "job"),
+    *((error, "memory") for error in OUT_OF_MEMORY),
+    *((error, "device") for error in DEVICE),
 ]
 
 
@@ -106,6 +142,79 @@ def test_errors_say_whose_they_are(error, kind):
     outcome = attempt(raising, error)
     assert outcome.kind == kind and outcome.message == f"{type(error).__name__}: {error}"
     assert "in raising" in outcome.traceback
+
+
+def test_memory_that_really_runs_out_and_errors_raised_from_others():
+    assert attempt(torch.empty, 1 << 52).kind == attempt(np.empty, 1 << 58).kind == "memory"
+    assert attempt(wrapping, MemoryError()).kind == "memory" and attempt(wrapping, DEVICE[0]).kind == "device"
+
+
+def wrapping(error):
+    try:
+        raise error
+    except type(error) as error:
+        raise ValueError("no batch") from error
+
+
+BROKEN = []  # what a CUDA error does to a process: every later call fails with it, too
+
+
+def on_a_gpu_that_fails_once(mark, number):
+    if number == 1 and not mark.exists():
+        mark.touch()
+        BROKEN.append(torch.AcceleratorError(ASSERT + CUDA))
+    for error in BROKEN:
+        raise error
+    return number
+
+
+def test_a_gpu_error_ends_its_process_and_costs_no_other_job(tmp_path, capsys):
+    jobs = {number: (tmp_path / "mark", number) for number in range(12)}
+    assert done(on_a_gpu_that_fails_once, jobs, Processes(2)) == {number: number for number in range(12)}
+    said = (
+        f"1: the GPU failed (AcceleratorError: {ASSERT}), and its worker process ended; it goes on from its last state"
+    )
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_a_job_whose_gpu_fails_each_time_is_given_up_and_is_no_failure(monkeypatch):
+    monkeypatch.setattr(workers, "LOSSES", 3)
+    outcome = done(raising, {0: (DEVICE[0],), 1: (ValueError("x"),)}, Processes(1))
+    assert (outcome[0].kind, outcome[1].kind) == ("place", "job")
+    assert f"3 workers died under it; the last the GPU failed (AcceleratorError: {ASSERT})" in outcome[0].message
+
+
+def test_a_gpu_error_in_this_process_stops_the_grid_and_fails_no_job():
+    with pytest.raises(RuntimeError, match=f"^1: the GPU failed .*{ASSERT}.*Nothing is lost: .*restart the kernel"):
+        done(raising, {1: (DEVICE[0],), 2: (ValueError("x"),)}, InProcess())
+
+
+def in_a_room_for(room, folder, number):
+    """Runs out of memory where more than ``room`` jobs are at it."""
+    (mark := folder / str(number)).touch()
+    try:
+        for _ in range(20):
+            if len(list(folder.iterdir())) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory.\nmore")
+            time.sleep(0.005)
+    finally:
+        mark.unlink()
+    return number
+
+
+@pytest.mark.parametrize("room", [2, 1])
+def test_out_of_memory_is_queued_again_with_fewer_at_once(tmp_path, capsys, room):
+    jobs = {number: (room, tmp_path, number) for number in range(8)}
+    assert done(in_a_room_for, jobs, Processes(3)) == {number: number for number in range(8)}
+    said = capsys.readouterr().out
+    assert f"OutOfMemoryError: CUDA out of memory.; again, with at most {room} at once\n" in said
+    assert f"at most {room - 1} at once" not in said
+
+
+@pytest.mark.parametrize("pool", [InProcess, lambda: Processes(2)])
+def test_a_job_too_large_for_the_whole_machine_is_given_up_and_is_no_failure(tmp_path, pool):
+    outcome = done(in_a_room_for, {number: (0, tmp_path, number) for number in range(3)}, pool())
+    assert [outcome[number].kind for number in range(3)] == ["memory"] * 3
 
 
 def test_retries_are_counted_per_job_and_the_last_error_is_kept(tmp_path, capsys):
