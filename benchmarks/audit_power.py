@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from plasticity.running import records
+from plasticity.running import provenance
 from plasticity.studies.audit import simulation as audit_simulation
 
 SETTINGS = (  # keyword arguments of audit_simulation.simulate
@@ -39,7 +39,7 @@ def main(tables: int = 200, rows: int = 1000):
         simulated.append(audit_simulation.simulate(np.random.default_rng(seed), tables, **setting))
     print(markdown(audit_simulation.summary(pd.concat(simulated))))
     print(markdown(audit_simulation.claims(np.random.default_rng(100), rows)))
-    print(f"{time.perf_counter() - started:.0f} s; {records.machine()}")
+    print(f"{time.perf_counter() - started:.0f} s; {provenance.machine()}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 from plasticity.datasets import world as offline
-from plasticity.running import records
+from plasticity.running import provenance
 from plasticity.training import augment
 
 BATCH = 32
@@ -68,7 +68,7 @@ def main(rounds: int = 5):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    print(f"{records.machine()}, 1 thread, batch {BATCH}, {versions}, n = {rounds}")
+    print(f"{provenance.machine()}, 1 thread, batch {BATCH}, {versions}, n = {rounds}")
     for size in (32, 64, 224):
         images, functions = photographs(size), contenders(size)
         for function in functions.values():

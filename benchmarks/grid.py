@@ -29,7 +29,7 @@ import psutil
 from plasticity import train
 from plasticity.analysis.frames import frame
 from plasticity.profiles import get_profile, grid
-from plasticity.running import engine, records
+from plasticity.running import engine, provenance, records
 from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.engine import Progress
 from plasticity.running.workers import InProcess, Processes, carry_out
@@ -158,7 +158,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     train.torch.set_num_threads(1)
-    print(f"{records.machine()}; {' '.join(sys.argv)}")
+    print(f"{provenance.machine()}; {' '.join(sys.argv)}")
     for name in options.jobs or JOBS:
         train.fit = FIT  # which jobs in this process replace
         with tempfile.TemporaryDirectory(dir=options.folder or ".") as folder:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from plasticity import run as config
 from plasticity.profiles import get_profile
-from plasticity.running import engine, records
+from plasticity.running import engine, provenance
 
 
 def main():
@@ -56,7 +56,7 @@ def main():
     ]
     grouped = pd.DataFrame(rows).groupby(["data set", "case", "rate"])
     table = grouped.mean().round(3).assign(n=grouped.size()).reset_index()
-    print(f"{records.machine()}, at most {options.epochs} epochs, patience {options.patience}\n")
+    print(f"{provenance.machine()}, at most {options.epochs} epochs, patience {options.patience}\n")
     print("| " + " | ".join(table.columns) + " |\n|" + "---|" * len(table.columns))
     print("\n".join("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)))
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from plasticity.datasets import decode
-from plasticity.running import records
+from plasticity.running import provenance
 
 
 def write(folder: Path, n: int) -> list[Path]:
@@ -49,7 +49,7 @@ def main(n: int = 5640, rounds: int = 3):
     one, two = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
     ratios = " ".join(f"{a / b:.2f}" for a, b in pairs)
     speeds = f"1 worker {n / one:.0f} images/s, 2 workers {n / two:.0f}; ratio {one / two:.2f} (rounds {ratios})"
-    print(f"{n} JPEGs of {size / 1000:.0f} kB: {speeds}; {records.machine()}")
+    print(f"{n} JPEGs of {size / 1000:.0f} kB: {speeds}; {provenance.machine()}")
 
 
 if __name__ == "__main__":

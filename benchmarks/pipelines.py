@@ -129,7 +129,7 @@ def prepare(job: Job, folder: Path) -> dict:
     from plasticity.datasets import world as offline
     from plasticity.datasets.prepare import pack
     from plasticity.networks import table as models
-    from plasticity.running import records
+    from plasticity.running import provenance
 
     count = job.train + job.validation + 8  # ``fit`` wants test items
     names, labels, images = pictures(count)
@@ -157,7 +157,12 @@ def prepare(job: Job, folder: Path) -> dict:
             small[i].save(cached.with_suffix(".png"))
     torch.save(models.build(job.architecture, len(names), seed=1).state_dict(), folder / "weights.pt")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return {"packing": packing, "kilobytes": kilobytes, "machine": records.machine() + gpu, "torch": torch.__version__}
+    return {
+        "packing": packing,
+        "kilobytes": kilobytes,
+        "machine": provenance.machine() + gpu,
+        "torch": torch.__version__,
+    }
 
 
 def our_run(job: Job, options=()):

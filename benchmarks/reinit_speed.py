@@ -13,7 +13,7 @@ import torch
 
 from plasticity import reinitialize
 from plasticity.networks import table as models
-from plasticity.running import records
+from plasticity.running import provenance
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def main(repeats: int = 7):
     print(
         f"reinitialize {ours:.3f} s, obvious topk {theirs:.3f} s, ratio {theirs / ours:.1f} (per round "
         f"{ratios[0]:.1f} to "
-        f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {records.machine()}, "
+        f"{ratios[-1]:.1f}), n = {repeats}; {differing} entries differ (ties); {provenance.machine()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
 

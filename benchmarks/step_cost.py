@@ -18,7 +18,7 @@ import torch
 from plasticity import train
 from plasticity.data import Dataset
 from plasticity.run import Run
-from plasticity.running import records
+from plasticity.running import provenance
 
 RUN = Run("resnet18", "cifar10", optimizer="adamw", scenario="single", weights="none", patience=0, validation=0)
 RUN = replace(RUN, augment="none")
@@ -108,7 +108,7 @@ def main():
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     about = f"ResNet-18 at 32 x 32, batch {options.batch}, AdamW, fp32"
-    print(f"{records.machine()}, {name}, torch {torch.__version__}, {about}")
+    print(f"{provenance.machine()}, {name}, torch {torch.__version__}, {about}")
     data, steps = noise(options.batch), options.steps or (20 if device.type == "cuda" else 1)
     for text in options.methods:
         try:

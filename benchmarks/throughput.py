@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from plasticity import run as config
 from plasticity import train
 from plasticity.profiles import get_profile
-from plasticity.running import records
+from plasticity.running import provenance
 
 KINDS = {
     "convolution": ("conv",),
@@ -25,7 +25,7 @@ def main(folder: str = "data"):
     """Fit each miniature on ``photos`` for six epochs, once timed and once profiled."""
     torch.set_num_threads(1)
     protocol = get_profile("mini")
-    print(f"{records.machine()}, one thread, torch {torch.__version__}, batch 32, six epochs of photos, n = 3")
+    print(f"{provenance.machine()}, one thread, torch {torch.__version__}, batch 32, six epochs of photos, n = 3")
     for name in protocol.architectures:
         fields = protocol.training[name] | {"max_epochs": 6, "patience": 0}
         run = config.Run(name, "photos", weights=protocol.weights, **fields)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..analysis import figures
 from ..analysis.writing import write
 from ..files import atomic
-from ..running import records
+from ..running import provenance
 from ..running.engine import Place
 
 
@@ -60,4 +60,4 @@ class Report:
                 raise AssertionError(f"not there, or empty: {', '.join(lacking)}")
         if runs is not None:
             failed = sum(record["status"] == "failed" for record in runs)
-            print(f"{len(runs)} runs, {failed} of them failed; {records.machine()}")
+            print(f"{len(runs)} runs, {failed} of them failed; {provenance.machine()}")

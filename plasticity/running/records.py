@@ -10,18 +10,13 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from dataclasses import MISSING, fields
-from functools import lru_cache
 from pathlib import Path
 
-import torch
-import torchvision
-
-from ..datasets.cores import usable_cores
 from ..run import Run
 from ..train import Fitted
 from .identity import source
+from .provenance import environment
 from .record_format import is_whole
 
 SCHEMA = 2
@@ -81,7 +76,7 @@ def _write(path: Path, text: str) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, path)  # unlike a rename, a link never replaces a record that another process wrote meanwhile
+        _publish(partial, path)
         _sync(path.parent)
     except FileExistsError:
         raise
@@ -91,6 +86,18 @@ def _write(path: Path, text: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give a whole record its name. Unlike a rename alone, this never replaces one that another process wrote
+    meanwhile."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):  # no hard links here: exFAT, BeeGFS, Android
+        open(path, "xb").close()  # an empty file is no record: should this process die now, the next one sets it aside
+        partial.replace(path)
 
 
 def _sync(folder: Path) -> None:
@@ -214,40 +221,6 @@ def load_runs(runs, folder: str | Path) -> list[dict]:
                     f"records in {folder} began from different {what} for {hashes}: move the older ones away"
                 )
     return records
-
-
-@lru_cache(maxsize=1)
-def environment() -> dict:
-    """What made a record: commit, versions, machine, threads."""
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments):
-        result = subprocess.run(
-            ["git", "-C", here, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
-        return result.stdout.strip() if result.returncode == 0 else None
-
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "source": source(),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "machine": machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def machine() -> str:
-    """The processor's name and the number of cores this process may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {usable_cores()} cores"
 
 
 def _config(run: Run) -> dict:

@@ -93,7 +93,7 @@ def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, 
 
 
 def test_a_gpu_that_fails_in_this_process_costs_no_record(place, tiny_run, monkeypatch):
-    def fail(*_):
+    def fail(*_, **more):
         raise torch.AcceleratorError("CUDA error: device-side assert triggered\nmore")
 
     runs, fit = [tiny_run(seed=seed) for seed in range(3)], engine.train.fit
