@@ -1,9 +1,13 @@
 """What several test modules share. Test modules do not import each other."""
 
 import copy
+import ctypes
 import itertools
+import multiprocessing
 import os
+import platform
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +54,46 @@ def fill(folder, leave=0):
     filler = folder / "filler"
     filler.write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
     return filler
+
+
+def where_the_system_refuses(calls, error, function):
+    """Call ``function`` in a process in which the kernel answers these system calls by an error number, as it does on a
+    file system without them. Returns and raises what the function does."""
+    numbers = {"x86_64": {"link": 86, "linkat": 265, "flock": 73}, "aarch64": {"linkat": 37, "flock": 32}}
+    if sys.platform != "linux" or platform.machine() not in numbers:
+        pytest.skip("needs Linux and the numbers of its system calls")
+    numbers = numbers[platform.machine()]
+    rules = [(0x20, 0, 0, 0)]  # load the call's number; for each: compare, refuse
+    for call in calls:
+        if call in numbers:
+            rules += [(0x15, 0, 1, numbers[call]), (0x06, 0, 0, 0x00050000 | error)]
+    program = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *rule) for rule in [*rules, (6, 0, 0, 0x7FFF0000)])
+    )
+    about = ctypes.create_string_buffer(struct.pack("HP", len(rules) + 1, ctypes.addressof(program)))
+
+    def child(pipe):
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        if prctl(38, 1, 0, 0, 0) or prctl(22, 2, about, 0, 0):  # no new privileges; a filter of system calls
+            pipe.send(("skip", os.strerror(ctypes.get_errno())))
+            return
+        try:
+            pipe.send(("done", function()))
+        except BaseException as error:
+            pipe.send(("raised", error))
+
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
+    process.start()
+    theirs.close()  # so that the pipe ends with the process
+    end, value = ours.recv() if ours.poll(60) else ("raised", TimeoutError())
+    process.kill()
+    process.join()
+    if end == "skip":
+        pytest.skip(f"needs seccomp: {value}")
+    if end == "raised":
+        raise value
+    return value
 
 
 def run_notebook(name, folder, target=None, profile="quick"):

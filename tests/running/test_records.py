@@ -1,13 +1,15 @@
 """Records: atomic, checked, never rewritten, never a number when failed."""
 
+import errno
 import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import fill
+from helpers import fill, where_the_system_refuses
 
 from plasticity import train
 from plasticity.analysis import frames
@@ -111,6 +113,35 @@ def test_a_full_disk_leaves_no_half_record(fitted, small_disk):
     assert list(kept.parent.iterdir()) == [kept] and records.parse(kept.read_bytes(), kept)
     filler.unlink()
     records.save(replace(fitted.run, seed=1), records.from_fitted(fitted), small_disk / "runs")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES])
+def test_where_there_are_no_hard_links_records_are_whole_and_never_rewritten(tiny_run, tmp_path, number):
+    run = tiny_run()
+
+    def save_twice():
+        with pytest.raises(OSError, match=os.strerror(number)):
+            os.link(__file__, tmp_path / "link")
+        path = records.save(run, records.failure("first", 1.0), tmp_path)
+        with pytest.raises(FileExistsError):
+            records.save(run, records.failure("second", 1.0), tmp_path)
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+    where_the_system_refuses(["link", "linkat"], number, save_twice)
+    assert records.load_run(run, tmp_path)["message"] == "first"
+
+
+def test_a_process_killed_as_it_names_a_record_leaves_what_the_next_one_sets_aside(tiny_run, tmp_path, monkeypatch):
+    run, runs = tiny_run(), tmp_path / "runs"
+
+    def save_and_die():
+        monkeypatch.setattr(Path, "replace", lambda *_: os._exit(9))
+        records.save(run, records.failure("first", 1.0), runs)
+
+    with pytest.raises(EOFError):
+        where_the_system_refuses(["link", "linkat"], errno.EPERM, save_and_die)
+    assert records.missing([run], runs) == [run] and len(records.clear_the_way([run], runs)) == 1
+    records.save(run, records.failure("second", 1.0), runs)
 
 
 def rewrite(path, old, new):
