@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from .cli.hints import lacking
+from .cli.streams import guarded
 
 COMMANDS = {
     "status": "how far a profile is: done, running, missing, failed, lost, stale; --watch refreshes",
@@ -38,13 +39,21 @@ def build_parser(chosen: str = "") -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit 0 when done, 1 if something could not be done, 2 for a wrong argument, 130 if interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Exit 0 when done, 1 if something could not be done, 2 for a wrong argument, 130 if interrupted, 141 if nobody
+    reads on."""
+    return guarded(_run, sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: list[str]) -> int:
     options = build_parser(*arguments[:1]).parse_args(arguments or ["--help"])
     try:
-        return options.module.main(options) or 0
+        code = options.module.main(options) or 0
+        sys.stdout.flush()  # here, where an error can still be said
+        return code
     except ModuleNotFoundError as error:
         said, code = lacking(f"plasticity {options.command}", error), 1
+    except BrokenPipeError:
+        raise
     except getattr(options.module, "REFUSED", ValueError) as error:
         said, code = error, 2
     except (OSError, RuntimeError, ImportError) as error:

@@ -18,6 +18,8 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.execute import raise_for_execution_errors
 
+from ..cli.streams import take_any_text
+
 GRACE = 10.0  # seconds that a cell gets to leave what it is doing when it is interrupted
 RECORDED = "what is recorded stays: start again to go on"
 FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -25,7 +27,7 @@ REFUSED = (ValueError, NoSuchKernel, *FILES)
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM as a notebook runs: the first interrupts its cell; a second, or `GRACE`, kills the kernel."""
+    """Ctrl-C, SIGTERM, SIGHUP in a notebook: the first interrupts its cell; one more, or `GRACE`, kills the kernel."""
 
     def __init__(self):
         self.received = self.kernel = None
@@ -36,7 +38,7 @@ class Interrupts:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as it is for what a script starts with &
                     self.former[number] = signal.signal(number, self.handle)
         return self
@@ -144,6 +146,7 @@ def execute(notebook: str | Path, target: str | Path, parameters: dict | None = 
 def _run(notebook, private: Path, values: dict, log: bool, interrupts: Interrupts):
     """The notebook as it is after its run. Whatever is raised, ``private`` says how far it came."""
     kernel = {"kernel_manager_class": interrupts.manager(), "on_cell_execute": interrupts.before_cell}
+    take_any_text()  # what a cell prints, too
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if log else {}
     quiet = {"progress_bar": False, "autosave_cell_every": 0}
     try:

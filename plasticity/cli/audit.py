@@ -6,7 +6,7 @@ Example:
 The table is a csv file with the columns group, name, accuracy, accuracy_std, epochs, epochs_std; digits as printed.
 """
 
-REFUSED = (ValueError, OSError)
+REFUSED = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)
 
 
 def arguments(parser):

@@ -4,7 +4,7 @@ Example:
     plasticity execute notebooks/20_analysis.ipynb out.ipynb -p profile mini -p repeats 5
 
 Exit 0: done; 2: a wrong parameter or file, nothing ran; 1: a cell failed, the kernel died, or the disk is full;
-130: interrupted (143: by SIGTERM).
+130: interrupted (143: by SIGTERM, 129: by SIGHUP).
 """
 
 import sys
@@ -30,6 +30,8 @@ def main(options) -> int:
         return 0
     except REFUSED as error:
         said, code = f"error: {error}", 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         why = error.strerror or error
         said, code = f"error: {target} was not written: {why}; {RECORDED} when that is fixed", 1

@@ -288,6 +288,8 @@ def _work(pipe, environment: dict[str, str]):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # two processes with a thread each beat one with two for small networks
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a line that its encoding lacks signs for fails no run
     pipe.send(READY)
     while True:
         try:

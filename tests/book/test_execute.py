@@ -246,13 +246,19 @@ def test_ctrl_c_in_a_terminal(tmp_path, book):
 
 
 @SLOW
-def test_sigterm_stops_it_too_even_if_a_cell_takes_no_notice(tmp_path, book):
-    with signals_when((tmp_path / "running", signal.SIGTERM)):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_stop_it_too_even_if_a_cell_takes_no_notice(tmp_path, book, number):
+    with signals_when((tmp_path / "running", number)):
         code, err = book(waits(tmp_path, "pass"), f"pathlib.Path({str(tmp_path)!r}, 'after').touch()")
-    assert code == 143 and STOPPED in err and (tmp_path / "cleaned").exists() and not (tmp_path / "after").exists()
+    assert (
+        code == 128 + number
+        and STOPPED in err
+        and (tmp_path / "cleaned").exists()
+        and not (tmp_path / "after").exists()
+    )
     assert len(book.failed("KeyboardInterrupt")) == 1 and kernels() == []
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert handlers == [signal.default_int_handler, signal.SIG_DFL]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
 
 
 @SLOW
