@@ -6,6 +6,7 @@ import torch
 
 from ..interventions import Intervention
 from ..networks.initialisers import draw_whole, has_initialiser
+from ..networks.ties import distinct
 from ..reinit import METHODS, UTILITIES, Case, NotFinite, NothingToReset, reinitialize
 from ..training import notation
 
@@ -54,13 +55,14 @@ class SelectiveReinit(Drawing):
     def prepare(self, model, start):
         """Find the weights that can be reset. Raises ValueError if there are none, or one can't be judged."""
         self.model, self.optimizer = model, start.optimizer
-        weights = [name for name, p in model.named_parameters() if p.ndim >= 2]
+        named = distinct(model.named_parameters())
+        weights = [name for name, p in named.items() if p.ndim >= 2]
         own = self.method in ("R", "RM")
         self.exclude = [name for name in weights if own and not has_initialiser(model, name)]
         if len(weights) == len(self.exclude):
             needs = "selective_reinit needs weights whose layer has reset_parameters()"
             raise ValueError(f"{needs}: {type(model).__name__} has none")
-        still = [name for name, p in model.named_parameters() if not p.requires_grad]
+        still = [name for name, p in named.items() if not p.requires_grad]
         trial = torch.Generator().manual_seed(0)
         self._reset(still, trial, utility="magnitude", dry_run=True)  # what can't be reset is refused now, not later
         for name in {*weights} - {*self.exclude, *still} if own else ():
@@ -71,7 +73,7 @@ class SelectiveReinit(Drawing):
         """Reset, in place. ``.grad`` still holds the step's gradient: it is cleared before the next backward pass."""
         if step % self.every:
             return
-        named = dict(self.model.named_parameters())
+        named = distinct(self.model.named_parameters())
         still = [name for name, p in named.items() if not p.requires_grad or p.grad is None]
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
         judged = {"utility": self.utility, "gradients": gradients if self.utility == "gradient" else None}

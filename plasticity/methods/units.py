@@ -1,7 +1,7 @@
 """Hidden units of a network, and two methods that recycle the least useful of them.
 
 A unit is an output channel of a convolution or an output feature of a linear layer, as its activation shows it. Only
-plain chains count: layer, norm layer or none, activation, then pooling, dropout or flattening, then exactly one next
+plain chains count: layer, batch norm or none, activation, then pooling, dropout or flattening, then exactly one next
 layer. So what a residual connection, an attention or a functional mean reads is no unit here. Sources: Sokar et al.
 2023 (arXiv 2302.12902), Dohare et al. 2024 (Nature 632, 768-774; arXiv 2306.13812).
 """
@@ -193,13 +193,9 @@ def _columns(consumer: nn.Module, size: int, of_conv: bool, flat: bool) -> int:
 
 
 def _normalises(norm: Call, layer: nn.Module) -> bool:
-    """Whether a norm layer has an entry for each unit of the layer before it."""
-    module, size, of_conv = norm.module, outputs(layer), isinstance(layer, nn.Conv2d)
-    if isinstance(module, nn.LayerNorm):
-        return not of_conv and tuple(module.normalized_shape) == (size,)
-    entries = {nn.GroupNorm: "num_channels", nn.BatchNorm1d: "num_features", nn.BatchNorm2d: "num_features"}
-    name = next((entries[kind] for kind in entries if isinstance(module, kind)), None)
-    return name is not None and (of_conv or len(norm.took) == 2) and getattr(module, name) == size
+    """Whether a norm layer treats each unit of the layer before it by itself: layer and group norms mix them."""
+    per_unit, of_conv = isinstance(norm.module, (nn.BatchNorm1d, nn.BatchNorm2d)), isinstance(layer, nn.Conv2d)
+    return per_unit and (of_conv or len(norm.took) == 2) and norm.module.num_features == outputs(layer)
 
 
 def _units_for(method: str, model, start) -> list[Units]:
@@ -208,7 +204,7 @@ def _units_for(method: str, model, start) -> list[Units]:
     refuse_odd(method, model, trained)
     found = [units for units in found if not any(map(why_not_plain, units.parts))]
     if not found:
-        needs = "a convolution or linear layer, its activation (a module), and one next layer in a plain chain"
+        needs = "a layer, a batch norm or none, an activation (a module), and one next layer in a plain chain"
         raise ValueError(f"{method} needs units: {needs}; {type(model).__name__} has none")
     return found
 

@@ -17,13 +17,15 @@ def why_not_plain(module: nn.Module) -> str:
     """Why a layer is no plain one of PyTorch's, such as "its forward is not that of Conv2d"; "" if it is plain."""
     kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith(OWN))
     for name in CALLED:
-        if name in vars(module) or getattr(type(module), name, None) is not getattr(kind, name, None):
+        if getattr(type(module), name, None) is not getattr(kind, name, None):
             return f"its {name} is not that of {kind.__name__}"
     return why_not_shown(module) or ("a hook may change what it computes" if _is_hooked(module) else "")
 
 
 def why_not_shown(module: nn.Module) -> str:
-    """Why the weight or bias that a layer shows is no parameter of its own, or ""; nothing is computed for it."""
+    """Why a layer's weight or bias is no parameter of its own, or a copy would not compute with its own, or ""."""
+    if replaced := [name for name in CALLED if name in vars(module)]:
+        return f"its {replaced[0]} was replaced in this one module"
     for name in ("weight", "bias"):
         if parametrize.is_parametrized(module, name) or _is_computed(module, name):
             return f"its {name} is computed from other parameters (weight norm, spectral norm, a pruning mask, ...)"

@@ -1,5 +1,6 @@
 """What holds for every method of the registry: one table, one contract."""
 
+import itertools
 import math
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -165,8 +166,84 @@ def test_what_is_out_of_training_stays(world, name):
     assert all(map(torch.equal, freeze.layer.parameters(), freeze.begun))
 
 
+HEAD, LAYER = "8", "3"
+FROZEN = {  # how something is taken out of training, by a method or beforehand
+    "frozen_head": (),
+    "head_only": (),
+    "the head": (HEAD,),
+    "a layer": (LAYER,),
+    "a bias": (f"{LAYER}.bias",),
+    "the head's bias": (f"{HEAD}.bias",),
+}
+ACTS = ["10M", "25N", *(row.acts for row in TABLE.values())]
+ACTS += [
+    f"{case} + {act}" for case, act in itertools.product(["10N"], ["hare_tortoise(momentum=0.8, every=1)", "l2_sp"])
+]
+ACTS += [
+    "soft_rescaling(classifier=0.5)",
+    "10N + soft_rescaling(classifier=0.5, product=never)",
+    "redo(threshold=9, every=1)",
+]
+
+
+def two_short_phases(method, model, initial):
+    """Preparation, two steps and an epoch's end, twice; yields after the first preparation and at the end."""
+    images, labels = torch.randn(6, 3, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+    for phase in (1, 2):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.5)
+        start = start_of(phase=phase, optimizer=optimizer, initial=initial, head=HEAD, images=lambda n: images[:n])
+        method.prepare(model, start)
+        if phase == 1:
+            yield
+        for step in (1, 2):
+            logits = model.train()(images)
+            penalty = method.penalty(model, logits, images)
+            optimizer.zero_grad()
+            (nn.functional.cross_entropy(logits, labels) + (0 if penalty is None else penalty)).backward()
+            optimizer.step()
+            method.after_step(2 * phase - 2 + step)
+        method.after_epoch(phase)
+    yield
+
+
+def cases_with(frozen):
+    """A case and, where a method freezes, both orders; without those that contradict themselves."""
+    for act in ACTS:
+        for case in (f"{act} + {frozen}", f"{frozen} + {act}") if not FROZEN[frozen] else (act,):
+            if case == "frozen_head":
+                continue  # it puts the initial head back, whatever was frozen before
+            try:
+                build(case)
+            except ValueError as error:
+                assert "contradict" in str(error) or "twice" in str(error)
+            else:
+                yield case
+
+
+@pytest.mark.parametrize("frozen, case", [(frozen, case) for frozen in FROZEN for case in cases_with(frozen)])
+def test_what_is_frozen_stays_bit_for_bit_through_both_phases(frozen, case):
+    torch.manual_seed(0)
+    features = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten()]
+    model, method = nn.Sequential(*features, nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3)), build(case)
+    method.reshape(model)
+    initial = state_of(model)
+    with torch.no_grad():
+        for i, parameter in enumerate(model.parameters()):
+            parameter.add_(0.02 * (i % 7 + 1))  # learned, with biases that a scale would move
+    named = dict(model.named_parameters())
+    for name, parameter in named.items():
+        parameter.requires_grad_(not any(name.startswith(begin) for begin in FROZEN[frozen]))
+    before = state_of(model)
+    for _ in (run := two_short_phases(method, model, initial)):
+        still = {
+            name: before[name] if FROZEN[frozen] else p.clone() for name, p in named.items() if not p.requires_grad
+        }
+        for _ in run:
+            assert still and [name for name in still if not torch.equal(still[name], named[name])] == []
+
+
 class Twice(nn.Module):
-    """One weight and a head; ``tied``: the weight under a second name, too."""
+    """One weight and a head; ``tied``: the weight under a second name, too, as it is or as a transposed view."""
 
     def __init__(self, tied):
         super().__init__()
@@ -174,32 +251,36 @@ class Twice(nn.Module):
         self.one, self.head = nn.Linear(4, 4, bias=False), nn.Linear(4, 3)
         if tied:
             self.other = nn.Linear(4, 4, bias=False)
-            self.other.weight = self.one.weight
+            self.other.weight = self.one.weight if tied == "same" else nn.Parameter(self.one.weight.detach().T)
 
     def forward(self, images):
         return self.head(self.one(images))
 
 
+@pytest.mark.parametrize("tie", ["same", "transposed"])
 @pytest.mark.parametrize("case", ["10M", *(row.acts for row in TABLE.values())])
-def test_a_tied_parameter_counts_once(case):
+def test_a_tied_parameter_counts_once(case, tie):
     if case.startswith(("redo", "continual_backprop", "crelu", "layer_norm")):
         pytest.skip("tied layers have no units; surgery on them is refused: test_units, test_surgery")
     case = case.replace("reinit=true", "product=never")
     found = []
-    for tied in (False, True):
+    for tied in ("", tie):
         model = Twice(tied)
         initial = {name: torch.ones_like(value) for name, value in model.state_dict().items()}
         method = prepared(build(case), model, initial=initial, head="head")
         logits = model(torch.arange(8.0).view(2, 4))
         logits.sum().backward()
-        for parameter in model.parameters():
-            parameter.data += 1
+        for layer in (model.one, model.head):
+            for parameter in layer.parameters():
+                parameter.data += 1
         penalty = method.penalty(model, logits, torch.arange(8.0).view(2, 4))
         for step in (1, 2):
             method.after_step(step)
         method.after_epoch(3)
         predicts = method.evaluated(model)
-        assert not tied or (model.other.weight is model.one.weight and predicts.other.weight is predicts.one.weight)
+        for network in (model, predicts) if tied else ():
+            assert torch.equal(network.other.weight, network.one.weight if tied == "same" else network.one.weight.T)
+            assert tied != "same" or network.other.weight is network.one.weight
         found.append((model.one.weight, predicts.one.weight, torch.tensor(0.0) if penalty is None else penalty))
     assert all(map(torch.equal, *found))
 
@@ -223,6 +304,21 @@ def test_there_is_one_way_to_write_it(name):
     assert defaults == DEFAULTS.get(name, [])
     spelled = ", ".join(f"{field.name}={field.default}" for field in fields(NAMED[name])) if defaults else ""
     assert canonical(f"{name}({spelled})") == name, "defaults are left out"
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_words_are_taken_with_the_quotation_marks_that_messages_show(quote):
+    for name, row in TABLE.items():
+        for field, value in [(field, value) for field, values in row.refused.items() for value in values]:
+            if isinstance(value, str):
+                with pytest.raises(ValueError, match=f"{field}={value!r} is unknown; allowed: ") as refusal:
+                    build(f"{name}({field}={quote}{value}{quote})")
+                for word in str(refusal.value).partition("allowed: ")[2].split(", "):
+                    allowed = word.strip("'")
+                    assert canonical(f"{name}({field}={quote}{allowed}{quote})") == canonical(
+                        f"{name}({field}={allowed})"
+                    )
+    assert canonical(f"{quote}10M{quote} + ema(momentum={quote}0.9{quote})") == "10M + ema(momentum=0.9)"
 
 
 def refused():

@@ -75,6 +75,12 @@ def tied():
     return model
 
 
+def tied_by_a_view():
+    model = mlp()
+    model[4].weight = nn.Parameter(model[2].weight.detach().view(4, 6)[:2])
+    return model
+
+
 REFUSED = {
     "no ReLU": (lambda: nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2)), "Sequential has none"),
     "odd": (
@@ -85,6 +91,7 @@ REFUSED = {
     "norm groups": (lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.GroupNorm(4, 4), nn.ReLU()), "norm layer after '0'"),
     "shared layer": (shared, "shared"),
     "tied weights": (tied, "shared"),
+    "tied by a view": (tied_by_a_view, "shared"),
     "residual": (lambda: models.build("mini_resnet", 3, 0), "MiniResNet has none"),
     "transformer": (lambda: models.build("mini_vit", 3, 0), "VisionTransformer has none"),
 }

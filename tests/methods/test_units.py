@@ -105,6 +105,9 @@ class Odd(nn.Module):
         self.one, self.relu, self.two, self.three = nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 48), nn.Linear(48, 48)
         if kind == "tied":
             self.three.weight = self.one.weight
+        if kind.startswith("tied by a view"):
+            tied = self.two if kind.endswith("consumer") else self.one
+            self.three.weight = nn.Parameter(tied.weight.detach().T)
 
     def forward(self, x):
         x = self.flat(x)
@@ -121,6 +124,9 @@ ODD = {
     "transposed": lambda net, x, before, h: net.two(h.view(2, 6, 8).transpose(1, 2).reshape(2, 48)),
     "read before": lambda net, x, before, h: net.two(h) + before,
     "tied": lambda net, x, before, h: net.two(h) + net.three(x),
+    "tied by a view": lambda net, x, before, h: net.two(h) + net.three(x),
+    "tied by a view, the consumer": lambda net, x, before, h: net.two(h) + net.three(x),
+    "read elsewhere": lambda net, x, before, h: net.two(h) + nn.functional.linear(x, net.one.weight.T),
 }
 
 
