@@ -1,6 +1,5 @@
 """Strict, atomic papermill: an executed notebook exists only if it ran to its end, with the parameters asked for."""
 
-import ast
 import glob
 import os
 import platform
@@ -19,6 +18,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.execute import raise_for_execution_errors
 
 from ..cli.streams import take_any_text
+from .parameters import parameters_of, parse, passes
 
 GRACE = 10.0  # seconds that a cell gets to leave what it is doing when it is interrupted
 RECORDED = "what is recorded stays: start again to go on"
@@ -80,50 +80,17 @@ class Interrupts:
         return Manager
 
 
-def parameters_of(notebook: str | Path) -> dict:
-    """The names and default values in the cell tagged ``parameters``. Raises ValueError if there is none."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    source = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(source) != 1:
-        raise ValueError(f"{notebook} has {len(source)} cells tagged 'parameters', expected one")
-    assigned = [node for node in ast.parse(source[0]).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
-
-
-def parse(values: dict[str, str], defaults: dict) -> dict:
-    """Text from the command line as values of the defaults' types. ValueError for unknown names and other types."""
-    if unknown := [name for name in values if name not in defaults]:
-        raise ValueError(f"unknown parameter {unknown[0]!r}; this notebook has: {', '.join(defaults)}")
-    return {name: _typed(name, text, defaults[name]) for name, text in values.items()}
-
-
-def _typed(name: str, text: str, default):
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if type(value) is not type(default):
-        wanted = f"a {type(default).__name__}, as its default {default!r} is"
-        raise ValueError(f"parameter {name}={text!r} must be {wanted}")
-    return value
-
-
 def execute(notebook: str | Path, target: str | Path, parameters: dict | None = None, log: bool = True) -> Path:
     """Run a notebook into ``target``, which appears only when every cell has run; else `partial` keeps the traceback.
 
-    ``parameters`` are values, checked against the notebook's own. Raises ValueError for a wrong parameter,
+    ``parameters`` are values or texts, checked against the notebook's own (`parse`). Raises ValueError for a wrong one,
     papermill.PapermillExecutionError for a failing cell (its ``ename`` is DeadKernelError where the kernel died in it),
     OSError where the notebook can't be written; KeyboardInterrupt, or SystemExit for SIGTERM, when the kernel has
     been stopped.
     """
-    target, texts = Path(target), {}
-    for name, value in (parameters or {}).items():
-        texts[name] = value if isinstance(value, str) else repr(value)
-    values = parse(texts, parameters_of(notebook))
+    target, values = Path(target), parse(parameters or {}, parameters_of(notebook))
+    if odd := [path for path in (str(notebook), str(target)) if not passes(path)]:  # papermill notes both in it
+        raise ValueError(f"the path {odd[0]!r} is no Unicode, which a notebook is written in; rename it")
     target.parent.mkdir(parents=True, exist_ok=True)
     private = _private(target)
     try:

@@ -19,7 +19,6 @@ from plasticity.__main__ import main
 from plasticity.book import execute
 
 SLOW = pytest.mark.slow
-DEFAULTS = {"profile": "mini", "repeats": 0, "lr": 0.1, "flag": True}
 STOPPED = "interrupted: what is recorded stays; start again to go on"
 
 
@@ -70,39 +69,6 @@ class Book:
 @pytest.fixture
 def book(tmp_path, capsys):
     return Book(tmp_path, capsys)
-
-
-def test_parameters_are_read_from_the_tagged_cell(tmp_path):
-    assert execute.parameters_of(notebook(tmp_path / "a.ipynb")) == {"profile": "mini", "repeats": 0}
-    nbformat.write(new_notebook(), tmp_path / "b.ipynb")
-    with pytest.raises(ValueError, match="0 cells tagged 'parameters'"):
-        execute.parameters_of(tmp_path / "b.ipynb")
-
-
-VALUES = [
-    ("profile", "quick", "quick"),
-    ("profile", "5", "5"),
-    ("repeats", "5", 5),
-    ("lr", "3e-4", 3e-4),
-    ("lr", "1", 1.0),
-    ("flag", "false", False),
-    ("flag", "True", True),
-]
-
-
-@pytest.mark.parametrize("name, text, value", VALUES)
-def test_values_become_the_defaults_type(name, text, value):
-    parsed = execute.parse({name: text}, DEFAULTS)[name]
-    assert parsed == value and type(parsed) is type(value)
-
-
-WRONG = [("repeats", "five"), ("repeats", "2.5"), ("flag", "0"), ("lr", "fast"), ("repeats", "True")]
-
-
-@pytest.mark.parametrize("name, text", WRONG)
-def test_other_types_are_refused(name, text):
-    with pytest.raises(ValueError, match=f"parameter {name}={text!r} must be"):
-        execute.parse({name: text}, DEFAULTS)
 
 
 def test_what_is_wrong_exits_2_before_anything_runs(tmp_path, book):
