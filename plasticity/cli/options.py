@@ -6,6 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..files import project_root
+
+
+def from_root(folder: str | Path) -> str:
+    """A relative folder counts from the root of the checkout that the working folder is in, as in notebooks."""
+    root = project_root()
+    return str(folder if root in (None, Path.cwd()) else root / folder)
+
+
 SHARED = {
     "profile": {
         "nargs": "?",
@@ -13,7 +22,11 @@ SHARED = {
         "help": "which runs: plasticity/profiles.py has them all (default: mini)",
     },
     "--results": {"default": "", "help": "folder of all that a profile makes; results/<profile> unless said"},
-    "--data": {"default": "data", "help": "folder of the packed data sets and the weights (default: data)"},
+    "--data": {
+        "default": "data",
+        "type": from_root,
+        "help": "folder of the packed data sets and the weights (default: data)",
+    },
     "--repeats": {"type": int, "default": 0, "help": "seeds of each case; 0 for the profile's own"},
     "--reading": {"default": "", "help": '"code" or "text"; the profile\'s own unless said'},
     "--workers": {"type": int, "default": 2, "help": "local processes (default: 2)"},
@@ -30,14 +43,18 @@ def add(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def results_of(options: argparse.Namespace) -> Path:
     """The results folder that was asked for."""
-    return Path(options.results or f"results/{options.profile}")
+    return Path(from_root(options.results or f"results/{options.profile}"))
 
 
 def reproduce(profile: str, **said: str | Path) -> str:
-    """The command that makes a profile, with the options that are not the usual ones."""
-    usual = {"results": f"results/{profile}", "data": "data"}
+    """The command that makes a profile, with the options that are not the usual ones. Without a checkout, and so
+    without notebooks, it does the runs."""
+    usual = {"results": from_root(f"results/{profile}"), "data": from_root("data")}
     said = {name: str(value) for name, value in said.items() if str(value) != usual[name]}
-    if shutil.which("make") and Path("Makefile").is_file() and Path("notebooks").is_dir():
-        return shlex.join(["make", "reproduce", f"PROFILE={profile}", *(f"{k.upper()}={v}" for k, v in said.items())])
+    root = project_root()
+    if root and shutil.which("make") and (root / "Makefile").is_file():
+        there = [] if root == Path.cwd() else ["-C", str(root)]
+        given = [f"{name.upper()}={value}" for name, value in said.items()]
+        return shlex.join(["make", *there, "reproduce", f"PROFILE={profile}", *given])
     parts = [part for name, value in said.items() for part in (f"--{name}", value)]
-    return shlex.join([sys.executable, "-m", "plasticity", "reproduce", profile, *parts])
+    return shlex.join([sys.executable, "-m", "plasticity", "reproduce" if root else "run", profile, *parts])

@@ -5,7 +5,7 @@ Example:
 """
 
 from . import options as shared
-from .reproduce import NOTEBOOKS, execute, in_checkout
+from .reproduce import execute, notebooks
 
 REFUSED = (ValueError, FileNotFoundError)
 
@@ -19,13 +19,12 @@ def arguments(parser):
 
 
 def main(options) -> int:
-    in_checkout()
+    notebook = notebooks() / "46_your_own_model.ipynb"
     if options.images:
         check(options.images)
     results = shared.results_of(options)
     given = {"profile": options.profile, "results": results, "data": options.data, "workers": options.workers}
     given |= {name: getattr(options, name) for name in ("model", "images") if getattr(options, name)}
-    notebook = NOTEBOOKS / "46_your_own_model.ipynb"
     return execute(notebook, results / "notebooks" / notebook.name, given)
 
 

@@ -8,6 +8,7 @@ Example:
 from argparse import Namespace
 from pathlib import Path
 
+from ..files import project_root
 from . import execute as command
 from . import options as shared
 from .status import remember
@@ -26,7 +27,7 @@ COMPANIONS = [
     "54_all_methods_on_transfer",
 ]
 CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
-NOTEBOOKS, PACKAGE = Path("notebooks"), Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[1]
 
 
 def arguments(parser):
@@ -38,7 +39,7 @@ def arguments(parser):
 
 
 def main(options) -> int:
-    in_checkout()
+    sources = notebooks(" (`plasticity run` does the runs without notebooks)")
     from ..book.execute import parameters_of
     from ..networks.table import architecture
     from ..profiles import get_profile
@@ -52,7 +53,7 @@ def main(options) -> int:
     for stage in stages(options, networks):
         targets = [results / "notebooks" / f"{name}.ipynb" for name in stage]
         for target in targets:
-            notebook = NOTEBOOKS / target.name
+            notebook = sources / target.name
             if target.exists() and target.stat().st_mtime >= max(newest, notebook.stat().st_mtime):
                 print(f"{target} is up to date")
                 continue
@@ -72,12 +73,13 @@ def stages(options, networks: list[str]) -> list[list[str]]:
     return [["00_data_prep"], networks, ["20_analysis", "30_figures"]]
 
 
-def in_checkout() -> None:
-    """Raises ValueError where there are no notebooks."""
-    if not NOTEBOOKS.is_dir():
-        raise ValueError(
-            f"the notebooks are in a checkout of the project, and {Path.cwd()} is none: start again in one"
-        )
+def notebooks(instead: str = "") -> Path:
+    """The folder of the notebooks. Raises ValueError outside of a checkout."""
+    root = project_root()
+    if not root or not (root / "notebooks").is_dir():
+        where = f"the notebooks are in a checkout of the project, and {Path.cwd()} is none"
+        raise ValueError(f"{where}: start again in one{instead}")
+    return Path(shared.from_root("notebooks"))
 
 
 def execute(notebook: Path, target: Path, values: dict) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .. import data
-from ..files import file_sha256, installed, require_space
+from ..files import file_sha256, installed, project_root, require_space
 from . import decode, duplicates, layout
 from .archives import atomic_folder, few
 from .cores import usable_cores
@@ -58,7 +58,7 @@ def listing(images: str | Path) -> Listing:
     a single class, fewer than `FEWEST` images of a class to learn from, a class that train or test lacks, and a layout
     that may mean two things.
     """
-    root = (Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()) / Path(images).expanduser()
+    root = (project_root() or Path.cwd()) / Path(images).expanduser()
     if not root.exists():
         raise FileNotFoundError(f"images='{shown(images)}': {shown(root)} does not exist; give a folder {LAYOUT}")
     if not root.is_dir():

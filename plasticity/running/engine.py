@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .. import data as data_sets
 from .. import train
 from ..datasets import prepare as prepare_
-from ..files import file_sha256
+from ..files import file_sha256, project_root
 from ..profiles import Profile
 from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
@@ -36,8 +36,8 @@ class Place:
     processes; device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"),
     the path of its scheduler file (*.json), or "dask" for the address in the environment variable
     DASK_SCHEDULER_ADDRESS; token: a file in ``results`` by which a worker elsewhere can tell that it sees the same
-    folder; checkpoint_seconds: between two states of a run. Relative folders count from the project's root, also for a
-    kernel in ``notebooks/``.
+    folder; checkpoint_seconds: between two states of a run. Relative folders count from the root of the checkout that
+    the working folder is in, as it is for a kernel in ``notebooks/``; outside of a checkout, from the working folder.
     """
 
     data: str
@@ -53,7 +53,7 @@ class Place:
             raise ValueError(f"workers={self.workers!r} must be an integer of at least 1")
         train.pick_device(self.device)
         object.__setattr__(self, "engine", _engine(self.engine))
-        root = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
+        root = project_root() or Path.cwd()
         object.__setattr__(self, "data", str(root / self.data))
         object.__setattr__(self, "results", str(root / self.results))
         writable(self.results)

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from plasticity import train
+from plasticity.__main__ import main
 from plasticity.cli.inventory import inventory
+from plasticity.datasets.folder import listing
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
 from plasticity.running import engine, records, workers
@@ -68,10 +70,35 @@ def test_bad_workers(tmp_path, workers):
         engine.Place("data", str(tmp_path), workers=workers)
 
 
-def test_paths_count_from_the_root_also_in_notebooks(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert engine.Place("data", "results/mini").results == str(tmp_path / "results/mini")
+OURS, ANOTHERS = '[project]\nname = "plasticity"\n', '[project]\nname = "another"\n'
+ROOTS = {  # name: the working folder, the root, the text of some pyproject.toml
+    "the root": ("x", "x", {"x": OURS}),
+    "a kernel in notebooks": ("x/notebooks", "x", {"x": OURS}),
+    "an executed notebook, opened": ("x/results/mini/notebooks", "x", {"x": OURS}),
+    "a checkout called notebooks": ("notebooks", "notebooks", {"notebooks": OURS}),
+    "its notebooks": ("notebooks/notebooks", "notebooks", {"notebooks": OURS}),
+    "another's project inside": ("x/other/notebooks", "x", {"x": OURS, "x/other": ANOTHERS}),
+    "copies of notebooks elsewhere": ("x/notebooks", "x/notebooks", {}),
+    "in another's project": ("x/notebooks", "x/notebooks", {"x": ANOTHERS}),
+    "a torn marker": ("x/notebooks", "x/notebooks", {"x": "[project"}),
+    "a marker of nothing": ("x/notebooks", "x/notebooks", {"x": "project = 1"}),
+}
+
+
+@pytest.mark.parametrize("here, root, projects", ROOTS.values(), ids=ROOTS)
+def test_relative_folders_count_from_the_checkout_by_its_marker(tmp_path, monkeypatch, capsys, here, root, projects):
+    (tmp_path / here).mkdir(parents=True)
+    for folder, text in projects.items():
+        (tmp_path / folder / "pyproject.toml").write_text(text)
+    monkeypatch.chdir(tmp_path / here)
+    place = engine.Place("data", "results/mini")
+    assert (place.results, place.data) == (str(tmp_path / root / "results/mini"), str(tmp_path / root / "data"))
+    assert engine.Place(str(tmp_path / "d"), str(tmp_path / "r")).data == str(tmp_path / "d")
+    (tmp_path / root / "photos").mkdir()
+    with pytest.raises(ValueError, match="photos"):  # there, but without images
+        listing("photos")
+    record = records.save(Run("mini_resnet", "photos"), records.failure("x", 1.0), place.runs)
+    assert main(["status", "mini"]) == 0 and "1 records belong to no run" in capsys.readouterr().out, record
 
 
 def test_real_data_that_is_missing_is_named(tmp_path):
