@@ -223,6 +223,64 @@ def test_a_wheel_in_an_empty_folder(installed, tmp_path, command, code, said):
         assert text.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def everything(installed):
+    """That folder, where the packages of all extras can be imported, too; the project's own is the wheel's."""
+    site = next(installed.parent.rglob("site-packages"))
+    (site / "others.pth").write_text(str(Path(metadata.distribution("torch").locate_file(""))))
+    yield installed
+    (site / "others.pth").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, code, said",
+    [
+        ("status quick", 0, "nothing is recorded in results/quick yet: {python} -m plasticity run quick"),
+        ("plan quick", 0, "36 runs, 36 to do"),
+        ("doctor quick", 0, "`plasticity run` makes it, offline"),
+        ("doctor quick", 0, "next: {python} -m plasticity run quick"),
+        (
+            "run quick --architectures simplenet --cases base --workers 1",
+            0,
+            "3 of 3 runs are recorded, 0 of them as fai",
+        ),
+        ("prepare photos", 0, "980 images"),
+        (
+            "reproduce quick",
+            2,
+            "the notebooks are in a checkout of the project, and {folder} is none: start again in one",
+        ),
+        ("own", 2, "the notebooks are in a checkout of the project, and {folder} is none: start again in one"),
+        ("site quick", 2, "the site is made from a checkout's README and docs"),
+        ("execute notebooks/10_simplenet.ipynb out.ipynb", 2, "notebooks/10_simplenet.ipynb"),
+        ("audit table.csv", 2, "table.csv"),
+    ],
+)
+def test_every_command_of_a_wheel_in_a_folder_of_somebody_elses(everything, tmp_path, command, code, said):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "theirs.ipynb").touch()
+    (tmp_path / "Makefile").touch()
+    line, environment = [everything / "plasticity", *command.split()], {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        line, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment | {"PLASTICITY_OFFLINE": "1"}
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == code and "Traceback" not in text, text
+    assert said.format(python=everything / "python", folder=tmp_path) in text, text
+    if code:
+        assert text.count("\n") == 1 and text.startswith("error: ")
+
+
+def test_nothing_tells_to_install_another_projects_plasticity_from_the_index():
+    files = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", "environment.yml")]
+    for folder in ("plasticity", "notebooks", "docs", "examples", "benchmarks", "reference", ".github"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".ipynb", ".yml")]
+    wrong = re.compile(r"\b(install|add)\b[^.\n]*\s[\"']?plasticity(\[|[\"'`\s=<>~]|$)|plasticity\[", re.MULTILINE)
+    assert wrong.search("pip install -U 'plasticity[suite]'") and wrong.search("`uv add plasticity`")
+    assert {str(path): found[0] for path in files if (found := wrong.search(path.read_text("utf-8")))} == {}
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(installed):
     site = next(installed.parent.rglob("site-packages"))

@@ -51,7 +51,8 @@ def build(profile: str, results: Path, out: Path | None = None) -> Path:
     about, results = get_profile(profile), Path(results)
     import_module("myst_nb")  # where it is missing, the error says so at once
     if not (ROOT / "docs" / "conf.py").exists():
-        raise FileNotFoundError(f"the site is made in a checkout of the project, and {ROOT} is none: pip install -e it")
+        where = f"the site is made from a checkout's README and docs, and {ROOT} is none"
+        raise FileNotFoundError(f"{where}: start again in a checkout (make site)")
     out = Path(out or results / "site")
     books, unfinished = executed(results / "notebooks", profile)
     if not books:

@@ -101,10 +101,10 @@ def remedy(kind: str, name: str, weights: str, folder: Path):
     """How a data set or weights come to be there, and then what a person has to do, if anything."""
     from ..datasets import classic, main_paper
     from ..datasets.world import OFFLINE
-    from ..files import offline
+    from ..files import offline, project_root
     from ..networks.table import architecture
 
-    raw = folder / "raw"
+    raw, first = folder / "raw", "the first notebook" if project_root() else "`plasticity run`"
     if kind == "data set" and name not in OFFLINE:
         known = classic.SETS.get(name)
         remote = known.remotes[0] if known else main_paper.SETS[main_paper.VARIANTS[name][0]].remote
@@ -117,15 +117,13 @@ def remedy(kind: str, name: str, weights: str, folder: Path):
             return "its pip package is missing or broken", todo
         url, file = about.url, folder / "weights" / about.weights_file
     else:
-        return (
-            f"the first notebook {'makes' if kind == 'data set' or weights == 'random' else 'pretrains'} it, offline",
-        )
+        return (f"{first} {'makes' if kind == 'data set' or weights == 'random' else 'pretrains'} it, offline",)
     if file.exists():
-        return ("its raw files are, and the first notebook packs them",)
+        return (f"its raw files are, and {first} packs them",)
     put = f"put what {url} has at {file}"
     if offline():
         return put, f"{put}, or unset PLASTICITY_OFFLINE"
-    return (f"the first notebook downloads it; without a network, {put}",)
+    return (f"{first} downloads it; without a network, {put}",)
 
 
 def runs(options):
