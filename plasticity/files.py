@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tomllib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +15,6 @@ from pathlib import Path
 
 class NotDownloaded(Exception):
     """The network, or what came over it, failed; says how."""
-
-
-def project_root() -> Path | None:
-    """The checkout that the working folder is in: the nearest folder whose pyproject.toml names this project."""
-    for folder in (here := Path.cwd(), *here.parents):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none there, or somebody's own
-            if tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["name"] == "plasticity":
-                return folder
-    return None
 
 
 @contextlib.contextmanager

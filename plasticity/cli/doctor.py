@@ -100,8 +100,9 @@ def inputs(options, profile):
 def remedy(kind: str, name: str, weights: str, folder: Path):
     """How a data set or weights come to be there, and then what a person has to do, if anything."""
     from ..datasets import classic, main_paper
+    from ..datasets.root import project_root
     from ..datasets.world import OFFLINE
-    from ..files import offline, project_root
+    from ..files import offline
     from ..networks.table import architecture
 
     raw, first = folder / "raw", "the first notebook" if project_root() else "`plasticity run`"

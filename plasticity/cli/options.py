@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..files import project_root
+from ..datasets.root import project_root
 
 
 def from_root(folder: str | Path) -> str:

@@ -8,7 +8,7 @@ Example:
 from argparse import Namespace
 from pathlib import Path
 
-from ..files import project_root
+from ..datasets.root import project_root
 from . import execute as command
 from . import options as shared
 from .status import remember

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from .. import data
-from ..files import file_sha256, installed, project_root, require_space
+from ..files import file_sha256, installed, require_space
 from . import decode, duplicates, layout
 from .archives import atomic_folder, few
 from .cores import usable_cores
 from .layout import shown
 from .prepare import packing, write
+from .root import project_root
 from .splits import SEED, TEST_SHARE, grouped
 from .world import PHOTOS, Arrays
 

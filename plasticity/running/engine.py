@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 from .. import data as data_sets
 from .. import train
 from ..datasets import prepare as prepare_
-from ..files import file_sha256, project_root
+from ..datasets.root import project_root
+from ..files import file_sha256
 from ..profiles import Profile
 from ..run import SOURCES, Run
 from ..weights import fetch_weights, weights_file
