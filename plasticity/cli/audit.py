@@ -3,7 +3,8 @@
 Example:
     plasticity audit table.csv --runs 2 12 --sizes 50 4000
 
-The table is a csv file with the columns group, name, accuracy, accuracy_std, epochs, epochs_std; digits as printed.
+The table is a csv file in UTF-8 with the columns group, name, accuracy, accuracy_std, epochs, epochs_std; digits as
+printed, with a decimal point, without % and ±.
 """
 
 REFUSED = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)
@@ -22,5 +23,11 @@ def arguments(parser):
 def main(options) -> None:
     from ..studies.audit.rows import report
 
+    for name, (least, most) in {"runs": (2, 100), "sizes": (1, 1_000_000)}.items():
+        low, high = getattr(options, name)
+        if not least <= low <= high <= most:
+            raise ValueError(f"--{name} {low} {high}: expected two numbers from {least} to {most:,}, the smaller first")
+    if not 0 <= options.missing < options.runs[1]:
+        raise ValueError(f"--missing {options.missing}: expected a number from 0 to {options.runs[1] - 1}")
     tried, sizes = (range(low, high + 1) for low, high in (options.runs, options.sizes))
     print("\n".join(report(options.table, tried, sizes, options.missing, options.whole)))

@@ -16,8 +16,8 @@ import numpy as np
 
 def number(text: str, where: str) -> Decimal:
     """A number as printed, all digits kept. Raises ValueError that says where it stands and what is expected."""
-    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text.strip()):
-        raise ValueError(f"{where}: {text.strip()!r} is no number; expected digits as printed, such as 60.355")
+    if not re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?", text.strip()):
+        raise ValueError(f"{where}: {text.strip()[:40]!r} is no number; expected digits as printed, such as 60.355")
     return Decimal(text.strip())
 
 

@@ -5,7 +5,6 @@ of items can give the printed digits (`grim`). Exact where it excludes; that a s
 (`expected_by_luck`). `report` audits anybody's table.
 """
 
-import csv
 from collections import namedtuple
 from collections.abc import Iterable
 from fractions import Fraction
@@ -17,6 +16,7 @@ import pandas as pd
 
 from ..main_paper.numbers import DATASETS, RESULTS, RUNS
 from . import grim
+from .reading import COLUMNS, read_table
 
 # A row of a table: `group` (a data set: one test set), `name`, and numbers as printed; epochs None if there are none.
 Line = namedtuple("Line", "group name accuracy accuracy_std epochs epochs_std")
@@ -51,14 +51,8 @@ def published() -> list[Line]:
 
 def audit_rows(table: str | Path) -> list[Line]:
     """Lines of a csv file: columns group or dataset, name, accuracy, accuracy_std and, if known, epochs, epochs_std,
-    with all printed digits. Raises ValueError that names the row and what is expected."""
-    text = Path(table).read_text(encoding="utf-8-sig").strip()
-    rows = list(csv.DictReader(text.splitlines(keepends=True), restval="", restkey="more"))
-    rows = [{name.strip(): value for name, value in row.items()} for row in rows]
-    if not rows or (lacking := [name for name in Line._fields[1:4] if name not in rows[0]]):
-        lacks = ", ".join(lacking) if rows else "rows"
-        raise ValueError(f"the table lacks {lacks}; expected the columns group, {', '.join(Line._fields[1:])}")
-    return [_line(place, row) for place, row in enumerate(rows, start=1)]
+    with all printed digits. Raises ValueError that names the row and what is expected, or OSError."""
+    return [_line(place, row) for place, row in enumerate(read_table(table), start=1)]
 
 
 def _line(place: int, row: dict[str, str]) -> Line:
@@ -252,8 +246,13 @@ def report(table: str | Path, tried=TRIED, sizes=SIZES, missing: int = 0, whole:
     ``tried`` and ``sizes``: the numbers of runs and of test items that are tried; ``missing``: accuracies that a row
     may have fewer than lengths; ``whole``: how a perfect accuracy is printed, 100 or 1. Raises ValueError, or OSError.
     """
-    assumed, said = {"tried": tried, "missing": missing, "whole": whole}, []
-    for group, members in by_group(audit_rows(table)).items():
+    rows = read_table(table)
+    lines = [_line(place, row) for place, row in enumerate(rows, start=1)]
+    _check_whole(lines, whole)
+    unused = [name for name in rows[0] if name and name not in COLUMNS]
+    said = [f"columns that are not used: {', '.join(unused)}"] if unused else []
+    assumed = {"tried": tried, "missing": missing, "whole": whole}
+    for group, members in by_group(lines).items():
         found = candidates(members, sizes, **assumed)
         said.append(f"{group or 'all rows'}: test items that fit all {len(members)} rows: {listed(found, 12)}")
         for line in members:
@@ -262,3 +261,11 @@ def report(table: str | Path, tried=TRIED, sizes=SIZES, missing: int = 0, whole:
             also = f"; with {found[0]} test items: {shown}" if found else ""
             said.append(f"  {line.name}: runs by epochs: {listed(runs_by_epochs(line, tried))}{also}")
     return said
+
+
+def _check_whole(lines: list[Line], whole: int) -> None:
+    """Raises ValueError for accuracies in percent where shares are expected, or the other way round."""
+    best = max(lines, key=lambda line: line.accuracy)
+    if best.accuracy > whole or best.accuracy <= 1 < whole:
+        allowed = "whole 1 (--whole) for shares up to 1, whole 100 for accuracies in percent"
+        raise ValueError(f"the best accuracy is {best.accuracy} ({best.name}), with whole {whole}; expected {allowed}")

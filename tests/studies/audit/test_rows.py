@@ -226,7 +226,7 @@ def csv(tmp_path):
 def test_a_csv_is_read_with_all_digits(csv):
     rows = audit.audit_rows(csv(CSV))
     assert str(rows[0].accuracy) == "59.220" and [row.name for row in rows] == ["5MN", "base"]
-    marked = csv("\ufeff\ndataset , name,accuracy,accuracy_std\nDTD, 5MN ,59.220,0.251,more,still more\n")
+    marked = csv("\ufeff\ndataset , name,accuracy,accuracy_std\nDTD, 5MN ,59.220,0.251, ,\n")
     (row,) = audit.audit_rows(marked)
     assert row.group == "DTD" and row.name == "5MN" and row.epochs is None
     assert audit.runs_by_epochs(row) == set(range(2, 13))
