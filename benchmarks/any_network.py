@@ -11,6 +11,7 @@ import collections
 import csv
 import multiprocessing
 import os
+import random
 import sys
 import time
 import traceback
@@ -154,7 +155,9 @@ def sweep(libraries, only, path):
         if not done:
             table.writerow(COLUMNS)
         for library in libraries:
-            for module, find in LIBRARIES[library]().items():
+            networks = list(LIBRARIES[library]().items())
+            random.Random(0).shuffle(networks)  # so that what is done when it is stopped is a fair sample
+            for module, find in networks:
                 if (library, module) in done or (only and module not in only):
                     continue
                 rows = in_a_process(find)

@@ -118,7 +118,7 @@ def transformers_network(kind):
     from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
     why = []
-    for divisor in (16, 8, 4, 2, 1):
+    for divisor in (32, 16, 8, 4, 2, 1):
         try:
             config = shrink(CONFIG_MAPPING[kind](), divisor)
             choices = MODEL_MAPPING[type(config)]

@@ -24,6 +24,7 @@ from plasticity.reinit import NothingToReset
 RIGHT, REFUSED, FAULT = "right", "refused", "FAULT"
 PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+SAMPLE = 20_000  # new values of a tensor that are compared with their distribution
 UNLIKELY = 1e-7  # a p-value below this is no accident, with some 10,000 tensors tested
 
 
@@ -259,13 +260,15 @@ def wrong_values(group, before, mask, kind, case) -> str:
         off = np.abs(new - old.mean()).max()
         return f"new values are {off:g} off the mean {old.mean():g}" if off > room or np.ptp(new) else ""
     module, last = group.owners[0]
-    reference, sample = law(module, last), fresh(module, last)
+    reference = law(module, last)
+    sample = None if reference else fresh(module, last)
     if reference is None and sample is None:
         return f"{type(module).__name__} has no initialiser that reaches it, so where do its values come from?"
     if reference is None and not np.ptp(sample):
         constant = torch.tensor(sample[0]).to(tensor.dtype).item()
         return "" if (new == constant).all() else f"its initialiser gives {constant:g} alone"
-    if len(new) > 2 and np.isin(new, old).all():
+    new = new[:: math.ceil(len(new) / SAMPLE)]
+    if len(new) > 2 and tensor.element_size() > 2 and np.isin(new[:100], old).all():  # half precision has few values
         return "the new values are old ones in another order"
     test = stats.kstest(new, reference.cdf) if reference else stats.ks_2samp(new, sample)
     return f"not drawn from its initialiser: p = {test.pvalue:.0e}, n = {len(new)}" if test.pvalue < UNLIKELY else ""
