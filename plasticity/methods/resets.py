@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..interventions import Intervention
+from ..networks.competitors import entries
 from ..networks.ties import distinct
 from ..training import notation
 
@@ -71,7 +72,9 @@ class FrozenHead(Intervention):
     def prepare(self, model, start):
         """Put the initial head in place and take it out of training."""
         _restore_head(model, start)
-        _head(model, start).requires_grad_(False)
+        frozen = set(map(entries, _head(model, start).parameters()))
+        for parameter in model.parameters():  # with what else has the same memory, such as an embedding
+            parameter.requires_grad_(parameter.requires_grad and entries(parameter) not in frozen)
         return []
 
 
@@ -84,11 +87,13 @@ class HeadOnly(Intervention):
     excludes = ("frozen_head", "scratch")
 
     def prepare(self, model, start):
-        """Take everything but the head out of training."""
+        """Take everything but the head out of training. ValueError if the head is out of it, too."""
         head = _head(model, start)
-        heads, trained = set(head.modules()), {id(parameter) for parameter in head.parameters()}
+        if not any(parameter.requires_grad for parameter in head.parameters()):
+            raise ValueError(f"head_only trains the head alone, but {start.head!r} is frozen (requires_grad=False)")
+        heads, trained = set(head.modules()), set(map(entries, head.parameters()))
         for parameter in model.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+            parameter.requires_grad_(parameter.requires_grad and entries(parameter) in trained)
         for module in model.modules():
             if isinstance(module, _NormBase) and module not in heads:
                 # A bound method: copy.deepcopy binds it to the copy. Momentum zero would still count batches, and would

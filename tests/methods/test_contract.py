@@ -210,8 +210,8 @@ def cases_with(frozen):
     """A case and, where a method freezes, both orders; without those that contradict themselves."""
     for act in ACTS:
         for case in (f"{act} + {frozen}", f"{frozen} + {act}") if not FROZEN[frozen] else (act,):
-            if case == "frozen_head":
-                continue  # it puts the initial head back, whatever was frozen before
+            if case == "frozen_head" or case == "head_only" and frozen == "the head":
+                continue  # the one puts the initial head back, whatever was frozen before; the other would train nothing
             try:
                 build(case)
             except ValueError as error:
@@ -235,11 +235,24 @@ def test_what_is_frozen_stays_bit_for_bit_through_both_phases(frozen, case):
         parameter.requires_grad_(not any(name.startswith(begin) for begin in FROZEN[frozen]))
     before = state_of(model)
     for _ in (run := two_short_phases(method, model, initial)):
-        still = {
-            name: before[name] if FROZEN[frozen] else p.clone() for name, p in named.items() if not p.requires_grad
-        }
+        still = {name: p.clone() for name, p in named.items() if not p.requires_grad}
+        still |= {name: before[name] for name in named if any(name.startswith(begin) for begin in FROZEN[frozen])}
         for _ in run:
             assert still and [name for name in still if not torch.equal(still[name], named[name])] == []
+
+
+def test_a_frozen_head_can_not_be_all_that_is_trained():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False))
+    with pytest.raises(ValueError, match="head_only trains the head alone, but '1' is frozen"):
+        prepared(build("head_only"), model, head="1")
+    assert model[0].weight.requires_grad
+
+
+def test_what_shares_memory_with_a_frozen_head_is_frozen_too():
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 3, bias=False))
+    model[0].weight = nn.Parameter(model[2].weight.detach().T)
+    prepared(build("frozen_head"), model, initial=state_of(model), head="2")
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 class Twice(nn.Module):

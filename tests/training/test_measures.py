@@ -75,6 +75,15 @@ def test_weight_magnitude_and_distance_sum_the_layers_means_without_biases_and_g
     assert found["weight_distance"] == 1
 
 
+def test_a_layer_that_is_a_view_of_another_counts_once():
+    net = plain(nn.Linear(3, 2), nn.Linear(2, 3, bias=False))
+    once = measured(net, torch.randn(4, 3, 1, 1))["weight_magnitude"]
+    net.body[2].weight.requires_grad_(False).zero_()
+    without = measured(net, torch.randn(4, 3, 1, 1))["weight_magnitude"]
+    net.body[2].weight = nn.Parameter(net.body[1].weight.detach().T)
+    assert measured(net, torch.randn(4, 3, 1, 1))["weight_magnitude"] == without < once
+
+
 @pytest.mark.parametrize(
     "change", [lambda s: s.pop("head.weight"), lambda s: s.update({"head.weight": torch.zeros(5, 3)})]
 )
