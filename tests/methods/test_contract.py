@@ -211,7 +211,7 @@ def cases_with(frozen):
     for act in ACTS:
         for case in (f"{act} + {frozen}", f"{frozen} + {act}") if not FROZEN[frozen] else (act,):
             if case == "frozen_head" or case == "head_only" and frozen == "the head":
-                continue  # the one puts the initial head back, whatever was frozen before; the other would train nothing
+                continue  # the one puts the initial head back, whatever was frozen; the other would train nothing
             try:
                 build(case)
             except ValueError as error:
