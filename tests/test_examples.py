@@ -107,7 +107,10 @@ def copied(images, folder, counts):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["plain_loop", "lightning_callback", "hf_trainer"])
 @pytest.mark.parametrize("counts", [(6, 6, 6), (3, 2)])
-def test_a_folder_smaller_than_a_batch_is_trained_on(images, network, hub_model, tmp_path, capsys, name, counts):
+def test_a_folder_smaller_than_a_batch_is_trained_on(
+    images, network, hub_model, tmp_path, monkeypatch, capsys, name, counts
+):
+    monkeypatch.chdir(tmp_path)  # where Lightning keeps checkpoints
     arguments = ["--images", str(copied(images, tmp_path / "few", counts)), "--epochs", "2"]
     more = {"hf_trainer": ["--model", str(hub_model), "--output", str(tmp_path / "out")]}
     script(name).main(arguments + more.get(name, ["--model", network]))
