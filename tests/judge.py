@@ -288,7 +288,7 @@ def faults_of(model, before, report, case, reading, exclude=()) -> list[str]:
         if plan is None:
             if mine or before.changed(group.tensor).any():
                 found.append(f"{name} must stay: reported {bool(mine)}, {before.changed(group.tensor).sum()} changed")
-            if group.frozen and group.competes and not inside(report.frozen, group.names + [*exclude]):
+            if group.frozen and group.competes and not inside(group.names, [*exclude, *report.frozen]):
                 found.append(f"{name} is frozen, which the report does not say")
         elif group.unusual or group.reparametrised:
             found.append(f"{name} is {'unusual' if group.unusual else 'reparametrised'} and was not refused")

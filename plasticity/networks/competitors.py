@@ -136,13 +136,16 @@ def _require_layers(model):
 
 
 def _padding(model) -> Iterator[tuple[object, Tensor]]:
-    """(entries, mask) of embeddings with a padding row: it is no weight, and must stay as it is."""
+    """(entries, mask) of embeddings with a padding row: it is no weight, and must stay as it is.
+
+    Told by its ``padding_idx``: libraries write embeddings of their own that are not derived from PyTorch's.
+    """
     for layer in model.modules():
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None:
-            if (weight := getattr(layer, "weight", None)) is not None and not _unusual(weight):
-                mask = torch.zeros(weight.shape, dtype=torch.bool, device=weight.device)
-                mask[layer.padding_idx] = True
-                yield entries(weight), mask
+        row, weight = getattr(layer, "padding_idx", None), layer._parameters.get("weight")
+        if row is not None and weight is not None and not _unusual(weight) and weight.ndim == 2:
+            mask = torch.zeros(weight.shape, dtype=torch.bool, device=weight.device)
+            mask[row] = True
+            yield entries(weight), mask
 
 
 def _unusual(parameter) -> str | None:

@@ -202,6 +202,18 @@ def test_padding_rows_stay_and_do_not_compete(case, scope):
         assert gone.sum() == 8 and torch.allclose(model[0].weight[gone], before[:4].mean())
 
 
+def test_the_padding_row_of_an_embedding_that_is_not_derived_from_pytorchs():
+    class QuantisedEmbedding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.padding_idx, self.weight = 1, nn.Parameter(torch.randn(5, 8))
+            self.weight.data[1] = 0
+
+    model = QuantisedEmbedding()
+    report = reinitialize(model, "50N")
+    assert report.reset == 16 and not model.weight[1].any()
+
+
 def test_fresh_draws_never_come_from_the_padding_row():
     model = nn.Embedding(2, 50, padding_idx=0)
     reinitialize(model, "100R")
