@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 
 @BUFFERS
-@pytest.mark.parametrize("line", ["status quick", "status quick --watch 0.2"])
+@pytest.mark.parametrize("line", ["status quick", pytest.param("status quick --watch 0.2", marks=pytest.mark.slow)])
 def test_a_reader_that_has_gone_is_sigpipe_to_the_shell(line, unbuffered, folder):
     gone = f"(sleep 0.3; $P {line}; echo $? > code) | true; while [ ! -s code ]; do sleep 0.05; done; cat code"
     assert shell(gone, folder, PYTHONUNBUFFERED=unbuffered) == (0, "141\n", "")
@@ -49,6 +49,7 @@ def test_a_full_disk_behind_stdout_is_one_line(unbuffered, folder):
     assert (code, err) == (1, "error: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line, code", [("$P status quick", 0), ("$P status --nonsense", 2)])
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_no_exit_code(line, code, closed, folder):
