@@ -320,7 +320,8 @@ def _new_values(model, one, case, reading, count, generator) -> float | Tensor:
         return 0.0
     draws = partial(torch.randn, generator=generator, device=generator.device)
     if case.method in ("M", "MN"):
-        mean = one.pick(_wide(one.parameter)).mean().item()
+        weights = _wide(one.parameter)  # as they lie in memory: the order of summation decides the mean's last bit
+        mean = (weights if one.stays is None else one.pick(weights)).mean().item()
         return mean if case.method == "M" else mean * (1 + draws(1 if reading == "code" else count) / 10)
     if case.method in ("NS", "N"):
         return draws(count) * (0.2 if case.method == "NS" else 1)

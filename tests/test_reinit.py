@@ -407,6 +407,16 @@ def test_without_the_optimizer_its_moments_stay():
     assert torch.equal(optimizer.state[model.weight]["momentum_buffer"], before)
 
 
+def test_the_mean_is_summed_as_the_weights_lie_in_memory():
+    """So did the recorded runs, which are trained in channels_last: another order changes the mean's last bit."""
+    for seed in range(10):
+        layer = nn.Conv2d(64, 64, 3, bias=False).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            layer.weight.copy_(noise(64, 64, 3, 3, seed=seed))
+        mean = layer.weight.mean()
+        assert reinitialize(layer, "10M").reset == (layer.weight == mean).sum()
+
+
 # --- dry run, seed of the report, exclusion ---------------------------------------------------------------------------
 @pytest.mark.parametrize("rounding", ["floor", "bernoulli"])
 def test_a_dry_run_changes_nothing_and_reports_the_same(rounding):
