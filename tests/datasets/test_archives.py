@@ -35,10 +35,12 @@ def tar(path, members=None, mode="w:gz"):
     """A tar of {name: bytes or TarInfo}."""
     with tarfile.open(path, mode) as file:
         for name, content in (members or {"things/a.txt": b"a", "things/b/c.txt": b"c"}).items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            if isinstance(content, bytes):
+            if isinstance(content, tarfile.TarInfo):
+                file.fileobj.write(content.tobuf())  # Python 3.13's addfile wants the bytes that it declares, too
+            else:
+                info = tarfile.TarInfo(name)
                 info.size = len(content)
-            file.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+                file.addfile(info, io.BytesIO(content))
     return path
 
 

@@ -74,8 +74,7 @@ def test_cifar_from_the_unpacked_folder_and_from_raw(tmp_path):
     cifar(tmp_path / "raw/cifar-10-python.tar.gz")
     one, facts = packed(tmp_path, "cifar10")
     assert facts["origin"]["archive"] == "cifar-10-python.tar.gz" and len(facts["origin"]["md5"]) == 32
-    with tarfile.open(tmp_path / "raw/cifar-10-python.tar.gz") as archive:
-        archive.extractall(tmp_path / "other/raw", filter="data")
+    archives.unpack(tmp_path / "raw/cifar-10-python.tar.gz", tmp_path / "other/raw", 10**9, {})
     other, facts = packed(tmp_path / "other", "cifar10")
     assert facts["origin"]["folder"].endswith("cifar-10-batches-py")
     for i, source in enumerate((tmp_path / "other/raw", tmp_path / "other/raw/cifar-10-batches-py", tmp_path / "raw")):
