@@ -6,10 +6,10 @@ MN fine-tune slightly better or faster. Read ``reinit`` for the method, ``train.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from .cli.hints import lacking
 
+TYPE_CHECKING = False  # as typing's is when the code runs
 if TYPE_CHECKING:
     from .profiles import Profile, get_profile, grid
     from .reinit import Case, reinitialize

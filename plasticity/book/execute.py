@@ -12,8 +12,9 @@ from pathlib import Path
 import nbformat
 import papermill
 import psutil
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
 from nbclient.exceptions import DeadKernelError
 from papermill.execute import raise_for_execution_errors
 
@@ -23,7 +24,23 @@ from .parameters import parameters_of, parse, passes
 GRACE = 10.0  # seconds that a cell gets to leave what it is doing when it is interrupted
 RECORDED = "what is recorded stays: start again to go on"
 FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-REFUSED = (ValueError, NoSuchKernel, *FILES)
+REFUSED = (ValueError, *FILES)
+
+
+class OwnKernel(KernelSpecManager):
+    """Kernels by their names, of which ``python3`` is this interpreter, whatever specs and settings a machine has."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The folder of each kernel by its name."""
+        return super().find_kernel_specs() | {NATIVE_KERNEL_NAME: RESOURCES}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """How a kernel is started. Raises NoSuchKernel."""
+        if kernel_name != NATIVE_KERNEL_NAME:
+            return super().get_kernel_spec(kernel_name)
+        spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        spec.metadata["kernel_provisioner"] = {"provisioner_name": "local-provisioner"}  # on this machine
+        return spec
 
 
 class Interrupts:
@@ -74,7 +91,7 @@ class Interrupts:
 
         class Manager(AsyncKernelManager):
             def __init__(manager, *arguments, **options):
-                super().__init__(*arguments, **options)
+                super().__init__(*arguments, kernel_spec_manager=OwnKernel(), **options)
                 self.kernel = manager
 
         return Manager
@@ -112,8 +129,9 @@ def execute(notebook: str | Path, target: str | Path, parameters: dict | None = 
 
 def _run(notebook, private: Path, values: dict, log: bool, interrupts: Interrupts):
     """The notebook as it is after its run. Whatever is raised, ``private`` says how far it came."""
-    kernel = {"kernel_manager_class": interrupts.manager(), "on_cell_execute": interrupts.before_cell}
     take_any_text()  # what a cell prints, too
+    kernel = {"kernel_manager_class": interrupts.manager(), "kernel_name": NATIVE_KERNEL_NAME}
+    kernel["on_cell_execute"] = interrupts.before_cell
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if log else {}
     quiet = {"progress_bar": False, "autosave_cell_every": 0}
     try:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ..analysis import figures
 from ..analysis.writing import write
+from ..cli.surroundings import another_checkout
 from ..files import atomic
 from ..running import provenance
 from ..running.engine import Place
@@ -21,6 +22,8 @@ class Report:
 
     def __init__(self, place: Place):
         self.folder, self.made = Path(place.results), {"tables": {}, "figures": {}, "data": {}}
+        if note := another_checkout():
+            print(note)
         if shell := get_ipython():
             select_figure_formats(shell, {"png"})  # pictures, whatever MPLBACKEND says
 

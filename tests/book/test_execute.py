@@ -2,6 +2,7 @@
 is interrupted, or fills up. The kernels, the signals and the full disk are real."""
 
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 import nbformat
 import psutil
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
 from nbformat.v4 import new_code_cell, new_notebook
 
 from plasticity.__main__ import main
@@ -78,6 +80,41 @@ def test_what_is_wrong_exits_2_before_anything_runs(tmp_path, book):
     for source, target in [("no.ipynb", "out.ipynb"), ("a.ipynb", "a.ipynb/out.ipynb")]:
         assert main(["execute", str(tmp_path / source), str(tmp_path / target)]) == 2
         assert f"{tmp_path / source}'" in book.capsys.readouterr().err
+
+
+# --- the interpreter --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def another_python(tmp_path, monkeypatch):
+    """A kernel called python3 that is no Python at all, found before this one's, and settings that allow no other."""
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}))
+    allowed = {"KernelSpecManager": {"allowed_kernelspecs": ["ir"], "ensure_native_kernel": False}}
+    (tmp_path / "jupyter/jupyter_config.json").write_text(json.dumps(allowed))
+    settings = {"JUPYTER_PATH": spec.parents[2], "JUPYTER_CONFIG_DIR": spec.parents[2]}
+    settings |= {"JUPYTER_PREFER_ENV_PATH": "0", "JUPYTER_DEFAULT_PROVISIONER_NAME": "slurm"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@SLOW
+@pytest.mark.parametrize("kernel", ["python3", "conda-env-of-somebody-py"])
+def test_a_notebook_is_run_by_this_interpreter_whatever_kernels_there_are(book, another_python, kernel):
+    cell = "import os, sys\nprint(sys.executable, os.environ['JUPYTER_PREFER_ENV_PATH'])"
+    cells = nbformat.read(notebook(book.source, cell), as_version=4)
+    cells.metadata.kernelspec.name = kernel
+    nbformat.write(cells, book.source)
+    execute.execute(book.source, book.out, log=False)
+    outputs = [output.text for each in nbformat.read(book.out, as_version=4).cells for output in each.outputs]
+    assert outputs == [f"{sys.executable} 0\n"]
+
+
+def test_settings_that_allow_no_such_kernel_are_another_programs(another_python):
+    kernels = execute.OwnKernel(allowed_kernelspecs={"ir"}, ensure_native_kernel=False)
+    assert list(kernels.get_all_specs()) == ["python3"]
+    assert kernels.get_kernel_spec("python3").argv[0] == sys.executable
+    with pytest.raises(NoSuchKernel):
+        kernels.get_kernel_spec("ir")
 
 
 # --- whole or not at all ----------------------------------------------------------------------------------------------
