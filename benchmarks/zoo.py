@@ -54,11 +54,11 @@ def parameters(build) -> float:
         return math.inf
 
 
-def smallest(builders: dict) -> str:
+def smallest(builders: dict, limit=LIMIT) -> str:
     """Which of ``{label: function}`` has the fewest parameters."""
     sizes = {label: parameters(build) for label, build in builders.items()}
     label = min(sizes, key=sizes.get)
-    if sizes[label] > LIMIT:
+    if sizes[label] > limit:
         raise NotBuilt(f"{label}, the smallest, has {sizes[label]:,} parameters")
     return label
 
@@ -73,7 +73,7 @@ def timm_networks() -> dict:
 def timm_network(module):
     import timm
 
-    name = smallest({name: partial(timm.create_model, name) for name in timm.list_models(module=module)})
+    name = smallest({name: partial(timm.create_model, name) for name in timm.list_models(module=module)}, math.inf)
     make = {f"{name} {options or ''}": partial(timm.create_model, name, **options) for options in SHALLOW}
     label = smallest(make)
     return label.strip(), make[label], (torch.rand(1, *timm.get_pretrained_cfg(name).input_size),)
