@@ -47,11 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if wrong := surroundings.stray():
-        print(f"error: {wrong}", file=sys.stderr)
+    if surroundings.refused():
         return 2
-    if note := surroundings.another_checkout():
-        print(note, file=sys.stderr)
     options = build_parser(*arguments[:1]).parse_args(arguments or ["--help"])
     try:
         code = options.module.main(options) or 0

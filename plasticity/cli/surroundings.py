@@ -7,6 +7,15 @@ from importlib.machinery import PathFinder
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
+def refused() -> bool:
+    """Whether nothing can be done here; that, and what is merely to be known, is said on stderr."""
+    if wrong := stray():
+        print(f"error: {wrong}", file=sys.stderr)
+    elif note := another_checkout():
+        print(note, file=sys.stderr)
+    return bool(wrong)
+
+
 def strays(folder: str) -> list[str]:
     """The names in a folder that Python would import in place of its own modules or of installed packages."""
     rest = [place for place in sys.path if os.path.realpath(place) != os.path.realpath(folder)]
