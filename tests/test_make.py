@@ -1,10 +1,14 @@
 """make in odd surroundings: paths and variables that it can't take, environments that are broken, copied or none. All
 of it is real, but that what is installed is a tiny project without any needs."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -202,3 +206,39 @@ def test_addresses_and_files_of_schedulers_are_taken(folder, engine):
 def test_a_scheduler_at_another_address_is_refused(folder):
     code, said, errors = make(folder, "scheduler", "ENGINE=tcp://head:9000")
     assert code == 2 and said == "" and "not ENGINE=tcp://head:9000" in errors
+
+
+# --- JupyterLab -------------------------------------------------------------------------------------------------------
+@SLOW
+def test_lab_starts_for_root_too_and_its_kernels_are_this_interpreter(tmp_path):
+    """From this checkout, with a torch.py of somebody's in the way and another kernel called python3."""
+    spec = tmp_path / "kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}))
+    for name in ("Makefile", "plasticity"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "torch.py").write_text("raise SystemExit('the stray was run')")
+    settings = {"JUPYTER_PATH": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "0", "JUPYTER_TOKEN": "secret"}
+    settings |= {
+        "PYTHONPATH": str(ROOT),
+        "BROWSER": "true",
+        "HOME": str(tmp_path),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path),
+    }
+    command = ["make", "lab", f"PYTHON={sys.executable}", "SUITE="]
+    said, pipes = tmp_path / "said", {"start_new_session": True, "stderr": subprocess.STDOUT}
+    with said.open("w") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, env=OUTSIDE | settings, stdout=out, **pipes)
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := [path for path in tmp_path.glob("jpserver-*.json") if path.stat().st_size]):
+            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
+        server = json.loads(found[0].read_text())
+        with urllib.request.urlopen(f"{server['url']}api/kernelspecs?token=secret") as answer:
+            kernels = json.load(answer)["kernelspecs"]
+        assert kernels["python3"]["spec"]["argv"][0] == sys.executable
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
