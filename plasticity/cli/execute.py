@@ -37,8 +37,9 @@ def main(options) -> int:
         said, code = f"error: {target} was not written: {why}; {RECORDED} when that is fixed", 1
     except papermill.PapermillExecutionError as error:
         said, code = f"error: {notebook}: {what_failed(error)}; see {partial(target)}", 1
-    except RuntimeError as error:
-        said, code = f"error: {notebook}: {error}", 1
+    except RuntimeError as error:  # one of them: this user is unknown here, as in a container
+        todo = "; Jupyter needs one: set HOME to a folder" if "home directory" in str(error) else ""
+        said, code = f"error: {notebook}: {error}{todo}", 1
     except (KeyboardInterrupt, SystemExit) as stop:
         said, code = "interrupted: what is recorded stays; start again to go on", getattr(stop, "code", 130)
     print(said, file=sys.stderr)

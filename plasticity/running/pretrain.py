@@ -45,7 +45,10 @@ def pretrain(architecture: str, weights: str, folder: str | Path = "data", devic
     ensure(folder, source.dataset)
     path = source_path(source, folder)
     log = path.with_suffix(".json")
-    with Checkpoint(path.with_suffix(".running")) as checkpoint:
+    running = path.with_suffix(".running")
+    if log.is_file() and not running.exists():  # done, perhaps in a folder that can only be read
+        return json.loads(log.read_text("utf-8"))
+    with Checkpoint(running) as checkpoint:
         if not log.is_file():
             fitted = fit(source, folder, device, checkpoint=checkpoint)
             with atomic(path) as partial, open(partial, "wb") as file:

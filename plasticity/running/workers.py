@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -28,6 +29,7 @@ GRACE = 3.0  # seconds that workers get to leave what they are doing when the gr
 LOSSES = 20  # workers that may die under one job, until their death is taken for the job's doing
 STILLBORN = 10  # workers that die in a row before they are ready, until that is taken for a fault of the installation
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+READ_ONLY = os.strerror(errno.EROFS)
 
 
 class Unready(RuntimeError):
@@ -108,8 +110,9 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             why = f"{LOSSES} workers died under it; the last {outcome.why} (out of memory? fewer may do)"
             yield key, JobFailed("place", why)
         elif kind == "disk":
+            todo = "Give a folder that can be written" if READ_ONLY in outcome.message else "Free some space"
             kept = "what is recorded is whole, and runs go on from their last state"
-            raise OSError(f"{outcome.message}. Free some space and start again: {kept}")
+            raise OSError(f"{outcome.message}. {todo} and start again: {kept}")
         elif kind == "device":
             again = "start again in a new process (in a notebook: restart the kernel)"
             raise RuntimeError(f"{key}: the GPU failed ({_first_line(outcome.message)}). Nothing is lost: {again}")
@@ -171,6 +174,16 @@ class InProcess:
         return key, attempt(function, *arguments)
 
 
+def _start_method() -> str:
+    """A fork of a server that has imported everything is ready in milliseconds: replacing a worker costs nothing. But
+    the server listens in the temporary folder, at a path that may have about a hundred bytes."""
+    try:
+        room = len(os.fsencode(tempfile.gettempdir())) <= 70
+    except FileNotFoundError:  # no temporary folder can be written
+        room = False
+    return "forkserver" if room and "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
 class Processes:
     """Local processes with one torch thread each; where ``device`` names no GPU, they take the visible ones in turn.
 
@@ -179,8 +192,7 @@ class Processes:
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
-        # A fork of a server that has imported everything is ready in milliseconds: replacing a worker costs nothing.
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = _start_method()
         self.context = multiprocessing.get_context(method)
         if method == "forkserver":
             self.context.set_forkserver_preload(["plasticity.running.engine"])

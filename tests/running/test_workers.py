@@ -235,6 +235,29 @@ def test_a_full_disk_stops_the_grid_at_once():
         done(raising, {n: (full,) for n in range(100)}, InProcess())
 
 
+def test_a_read_only_disk_is_not_told_to_be_full():
+    with pytest.raises(OSError, match="Read-only file system. Give a folder that can be written and start again"):
+        done(raising, {0: (OSError(errno.EROFS, os.strerror(errno.EROFS)),)}, InProcess())
+
+
+LONG = """
+import operator
+from plasticity.running.workers import Processes, carry_out
+if __name__ == "__main__":
+    with Processes(1) as pool:
+        print(dict(carry_out(operator.neg, {1: (1,)}, pool)))
+"""
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_of_a_long_name(tmp_path):
+    (tmp_path / "script.py").write_text(LONG)
+    (folder := tmp_path / ("long" * 30)).mkdir()
+    line, environment = [sys.executable, tmp_path / "script.py"], os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "{1: -1}\n", done.stderr
+
+
 def test_workers_take_the_gpus_in_turn_one_thread_each_and_todays_environment(monkeypatch):
     monkeypatch.setattr(workers, "visible_gpus", lambda: ["3", "GPU-7"])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
