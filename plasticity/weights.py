@@ -28,7 +28,7 @@ def weights_file(architecture: str, weights: str, folder: str | Path) -> tuple[P
     if source := source_run(architecture, weights):
         path = source_path(source, folder.parent)
         if not path.with_suffix(".json").is_file():
-            raise FileNotFoundError(f"{path} is missing: notebook 00_data_prep makes it, or `plasticity run`")
+            raise FileNotFoundError(f"{path} is missing: run notebook 00_data_prep first, or `plasticity run`")
         return path, json.loads(path.with_suffix(".json").read_text("utf-8"))["sha256"]
     arch = networks.architecture(architecture)
     if arch.weights_file is None:
