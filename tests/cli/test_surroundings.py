@@ -21,7 +21,7 @@ def plasticity(folder, *arguments, **environment):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["torch", "random", "numpy", "types", "argparse", "typing", "pandas/__init__"])
+@pytest.mark.parametrize("name", ["torch", "random", "numpy", "argparse", "typing", "pandas/__init__"])
 def test_a_file_that_hides_a_module_is_named(tmp_path, name):
     stray = tmp_path / f"{name}.py"
     stray.parent.mkdir(exist_ok=True)
@@ -31,6 +31,13 @@ def test_a_file_that_hides_a_module_is_named(tmp_path, name):
     named = module if "/" in name else f"{module}.py"
     assert code == 2 and said.startswith(f"error: {named} in {tmp_path} hides the module {module} of Python or of a ")
     assert said.count("\n") == 1 and plasticity(tmp_path, PYTHONSAFEPATH="1")[0] == 0
+
+
+def test_what_python_itself_needs_first_is_a_stray_too(tmp_path):
+    """Python 3.13 imports types before it starts a module: there -m runs the stray, and `plasticity` refuses it."""
+    (tmp_path / "types.py").write_text(TRAP)
+    assert "types.py in" in surroundings.stray(str(tmp_path)) or sys.flags.safe_path
+    assert plasticity(tmp_path, PYTHONSAFEPATH="1")[0] == 0
 
 
 def test_other_files_hide_nothing(tmp_path):
