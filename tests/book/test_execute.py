@@ -177,10 +177,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, book):
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 @pytest.fixture(autouse=True)
 def heeded():
-    """Where a script starts pytest with &, the shell has Ctrl-C ignored, and all it starts inherit that."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Where a script starts pytest with & or nohup, Ctrl-C or SIGHUP are ignored, and all it starts inherit that."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def waits(folder, then="raise"):

@@ -186,7 +186,7 @@ def test_what_is_no_executed_notebook_of_the_profile_is_refused(tmp_path, profil
 @pytest.mark.slow  # wants the extra site
 def test_without_a_checkout_there_is_no_site(tmp_path, monkeypatch):
     monkeypatch.setattr(site, "ROOT", tmp_path)
-    with pytest.raises(FileNotFoundError, match="in a checkout of the project"):
+    with pytest.raises(FileNotFoundError, match="start again in a checkout"):
         site.build("mini", executed(tmp_path, "20_analysis", notebook(papermill=NOTED)))
 
 
