@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from .effective import not_effective
+from .initialisers import owner
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 NORM_NAME = re.compile(r"Norm(\dd)?$")  # what libraries call norm layers of their own: LlamaRMSNorm, LayerNorm2d
@@ -57,7 +59,7 @@ def competitors(model: nn.Module, exclude=(), include=()) -> tuple[list[Competit
     """
     _require_layers(model)
     names = dict(model.named_parameters(remove_duplicate=False))  # a tied parameter goes by each of its names
-    kinds = {name: _kind(*_owner(model, name), parameter) for name, parameter in names.items()}
+    kinds = {name: _kind(owner(model, name), name, parameter) for name, parameter in names.items()}
     excluded = _named(names, exclude, "exclude", "parameter or module")
     gains = {name: parameter for name, parameter in names.items() if kinds[name] == "gain"}
     included = _named(gains, include, "include", "one-dimensional weight or gain of a norm layer")
@@ -83,7 +85,8 @@ def competitors(model: nn.Module, exclude=(), include=()) -> tuple[list[Competit
 def gains(model: nn.Module) -> list[str]:
     """The gains of norm layers, by name."""
     named = dict(model.named_parameters())
-    return [n for n, p in named.items() if is_norm(_owner(model, n)[0]) and _kind(*_owner(model, n), p) == "gain"]
+    layers = {name: owner(model, name) for name in named}
+    return [n for n, p in named.items() if is_norm(layers[n]) and _kind(layers[n], n, p) == "gain"]
 
 
 def is_norm(layer: nn.Module) -> bool:
@@ -98,12 +101,8 @@ def entries(parameter: Tensor):
     return parameter.untyped_storage().data_ptr(), parameter.storage_offset(), parameter.numel()
 
 
-def _owner(model, name) -> tuple[nn.Module, str]:
-    module, _, leaf = name.rpartition(".")
-    return model.get_submodule(module), leaf
-
-
-def _kind(layer, leaf, parameter) -> str:
+def _kind(layer, name, parameter) -> str:
+    leaf = name.rpartition(".")[2]
     one_dimensional = not is_lazy(parameter) and parameter.ndim < 2
     if BIAS_NAME.search(leaf) and leaf not in NO_BIASES and (one_dimensional or is_norm(layer)):
         return "bias"
@@ -176,11 +175,8 @@ def extent(parameter: Tensor) -> int:
 def _require_apart(found: list[Competitor]):
     """No entry may compete in two parameters. (Those that share all of them were counted as one.)"""
     end, before = (0, -math.inf), ""
-    for place, start, one in sorted(((*entries(c.parameter)[:2], c) for c in found if c.parameter.numel()), key=_place):
+    starts = [(*entries(one.parameter)[:2], one) for one in found if one.parameter.numel()]
+    for place, start, one in sorted(starts, key=itemgetter(0, 1)):
         if (place, start) < end:
             raise ValueError(f"parameters {before!r} and {one.name!r} share part of their memory: exclude one of them")
         end, before = (place, start + extent(one.parameter)), one.name
-
-
-def _place(item):
-    return item[:2]

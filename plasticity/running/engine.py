@@ -26,7 +26,7 @@ from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
 from .device_errors import is_out_of_memory
 from .pretrain import make_ready, pretrain, require
-from .workers import InProcess, JobFailed, Processes, Unready, carry_out
+from .workers import InProcess, JobFailed, Processes, Unready, carry_out, first_line
 
 
 @dataclass(frozen=True)
@@ -372,6 +372,6 @@ def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
             raise
         # No property of the run, so no record: it can be done with more memory.
         kind = "memory" if isinstance(error, (MemoryError, OSError)) or "CPU" in str(error) else "GPU memory"
-        reason = f"out of {kind} with {place.workers} workers ({next(iter(str(error).splitlines()), '')})"
+        reason = f"out of {kind} with {place.workers} workers ({first_line(str(error))})"
         todo = "lower workers, or choose precision bf16 (profile paper_bf16)"
         raise MemoryError(f"{reason}: {todo}; batch_size {run.batch_size} is part of the protocol") from None

@@ -115,10 +115,10 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             raise OSError(f"{outcome.message}. {todo} and start again: {kept}")
         elif kind == "device":
             again = "start again in a new process (in a notebook: restart the kernel)"
-            raise RuntimeError(f"{key}: the GPU failed ({_first_line(outcome.message)}). Nothing is lost: {again}")
+            raise RuntimeError(f"{key}: the GPU failed ({first_line(outcome.message)}). Nothing is lost: {again}")
         elif kind == "memory" and not alone[key]:
             most = max(1, min(most, workers.at_once) - 1)
-            say(f"{key}: {_first_line(outcome.message)}; again, with at most {most} at once")
+            say(f"{key}: {first_line(outcome.message)}; again, with at most {most} at once")
             waiting.appendleft(key)
         elif kind == "busy":
             waiting.append(key)
@@ -134,7 +134,8 @@ def carry_out(function, jobs: dict, workers, retries: int = 0, say=print):
             yield key, outcome
 
 
-def _first_line(message: str) -> str:
+def first_line(message: str) -> str:
+    """Of an error's message, which may be pages."""
     return next(iter(message.splitlines()), "")
 
 
@@ -310,7 +311,7 @@ def _work(pipe, environment: dict[str, str]):
             return
         outcome = attempt(function, *arguments)
         if isinstance(outcome, JobFailed) and outcome.kind == "device":
-            pipe.send(Lost(f"the GPU failed ({_first_line(outcome.message)}), and its worker process ended"))
+            pipe.send(Lost(f"the GPU failed ({first_line(outcome.message)}), and its worker process ended"))
             os._exit(1)  # an orderly end would call the GPU once more
         pipe.send(outcome)
 
