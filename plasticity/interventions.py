@@ -28,6 +28,8 @@ class Start:
     optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
     phase: int = 1  # counted from 1
+    steps: int = 0  # of the whole phase, which early stopping may cut short; 0: not known, so nothing is checked
+    epochs: int = 0  # of it
     # whether the weights come from pretraining or from an earlier phase, not just from initialisation
     learned: bool = True
     # the state as initialised, before weights were loaded; read only

@@ -68,7 +68,7 @@ class Run:
     beta1: float = 0.9  # of adamw
     beta2: float = 0.999  # of adamw
     epsilon: float = 1e-8  # of adamw
-    measure: int = 0  # every n epochs, and at each phase's end, plasticity metrics go into the history; 0: never
+    measure: int = 0  # every n epochs, and at phases' ends, plasticity metrics of the trained network (see measures)
     monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
     tensors: str = (
         "weights"  # which compete: "weights" (two or more dimensions), "no_head", "no_embeddings", "with_gains"

@@ -32,7 +32,6 @@ from .training.optimizers import build_optimizer, lr_factor
 from .training.progress import Checkpoint, Fitted, Training
 from .weights import cached_weights, weights_file
 
-MEASURED = 512  # items of a phase on which the plasticity metrics are measured
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
 
 
@@ -115,6 +114,7 @@ def begin(
         model=model,
         network=torch.compile(model, mode="reduce-overhead") if run.compiled else model,
         initial={name: value.to(device) for name, value in initial.items()},
+        head=networks.architecture(run.architecture).head,
         inputs={"data": data.sha256, "weights": sha256},
         batches=batches,
         test=test,
@@ -132,7 +132,7 @@ def begin_phase(training: Training, number: int) -> None:
     """Give the phase its labels and a new optimiser, and let the method act on the network."""
     run = training.run
     if training.number:
-        training.earlier_steps += training.steps_per_epoch * training.phase.epochs
+        training.earlier_steps += training.steps
     training.number, training.first, training.step = number, len(training.history) + 1, 0
     training.best = training.best_state = None
     training.labels = training.phase.labels.to(training.batches.images.device)
@@ -142,9 +142,11 @@ def begin_phase(training: Training, number: int) -> None:
         optimizer=training.optimizer,
         gradients=training.gradients,
         phase=number,
+        steps=training.steps,
+        epochs=training.phase.epochs,
         learned=training.inputs["weights"] is not None or number > 1,
         initial=training.initial,
-        head=networks.architecture(run.architecture).head,
+        head=training.head,
         images=training.images,
         precision=run.precision,
         compiled=run.compiled,
@@ -177,7 +179,7 @@ def finished(training: Training) -> bool:
 
 
 def train_epoch(training: Training) -> None:
-    """One epoch: steps over the phase's items in a new order, then validation. Adds an entry to the history."""
+    """One epoch: steps in a new order, plasticity metrics, the method's turn, validation; an entry of the history."""
     run, batches, epoch = training.run, training.batches, len(training.history) + 1
     items = training.phase.items[torch.randperm(len(training.phase.items), generator=training.order)]
     used = items.to(batches.images.device)[: training.steps_per_epoch * run.batch_size]
@@ -185,12 +187,13 @@ def train_epoch(training: Training) -> None:
     loss_sum = torch.zeros((), device=used.device)
     for index in used.split(run.batch_size):
         loss_sum += train_step(training, index)
-    training.method.after_epoch(epoch)
     train_loss = loss_sum.item() / training.steps_per_epoch
     if not abs(train_loss) <= DIVERGED:
         raise Diverged(f"training loss is {train_loss} in epoch {epoch} ({run}, lr {run.lr}): lower the learning rate")
+    plasticity = training.plasticity(epoch)
+    training.method.after_epoch(epoch)
     training.predictor = training.method.evaluated(training.model)
-    training.history.append({"epoch": epoch, "train_loss": train_loss} | _validation(training, epoch))
+    training.history.append({"epoch": epoch, "train_loss": train_loss} | _validation(training, epoch) | plasticity)
     _keep_best(training)
 
 
@@ -200,7 +203,7 @@ def train_step(training: Training, index: Tensor) -> Tensor:
     run, method, optimizer = training.run, training.method, training.optimizer
     training.step += 1
     for group in optimizer.param_groups:
-        group["lr"] = run.lr * lr_factor(run, training.step, training.steps_per_epoch * training.phase.epochs)
+        group["lr"] = run.lr * lr_factor(run, training.step, training.steps)
     augment = AUGMENTATIONS[method.augmentation or run.augment]
     images = training.batches(index, augment, training.draws)[0]
     logits = forward(training.network, images, run.precision)
@@ -216,7 +219,7 @@ def train_step(training: Training, index: Tensor) -> Tensor:
 
 
 def _validation(training: Training, epoch: int) -> dict[str, float]:
-    """What the history says of an epoch besides its training loss."""
+    """What the history says of the network that predicts."""
     run, kind, phase = training.run, training.kind, training.phase
     done, entry = epoch - training.first + 1, {}
     if run.scenario != "transfer":
@@ -225,10 +228,6 @@ def _validation(training: Training, epoch: int) -> dict[str, float]:
     if training.chooses or done == phase.epochs or done % max(1, phase.epochs // run.max_epochs) == 0:
         loss, accuracy = evaluate(training.predictor, training.batches, training.watched, run.precision)
         entry |= {f"{kind}_loss": loss, f"{kind}_accuracy": accuracy}
-    if run.measure and (done % run.measure == 0 or done == phase.epochs):
-        labels = training.labels[phase.items[:MEASURED].to(training.labels.device)]
-        head = networks.architecture(run.architecture).head
-        entry |= measures.measure(training.model, training.images(MEASURED), labels, training.initial, head)
     return entry
 
 

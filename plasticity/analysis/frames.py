@@ -83,7 +83,8 @@ def histogram(records: list[dict], **config) -> np.ndarray:
 def run_table(recorded: list[dict]) -> pd.DataFrame:
     """One row per finished run: its configuration, metrics, ``network`` (title), ``method`` (case without numbers), the
     scenario's parameters, the last phase's plasticity metrics, and those at the end of the first phase as
-    ``first_<metric>``.
+    ``first_<metric>``. Accuracies are of the network that predicts, plasticity metrics of the trained one (a hare, not
+    its tortoise) before the method acts at the epoch's end.
 
     `COLUMNS` are there even without runs; `NUMBERS` are floats, NaN where a run has none.
     """

@@ -50,6 +50,10 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, initial: dict[str,
     that
         nothing cancels: never active at all.
 
+    In a run it is always the trained network that is measured, at an epoch's end before the method's ``after_epoch``
+    changes it: of hare and tortoise the hare before it goes back, of an average or a teacher the network beside it. The
+    accuracies of the same epoch are those of the network that predicts.
+
     One forward pass of the network, then one forward and backward pass of its head, in the precision of its weights. No
     gradient is left behind; training mode, buffers and random streams stay as they were.
 

@@ -7,9 +7,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from . import measures
 from .batches import Batches, sum_of_gradients
 from .device import random_states
 from .scenarios import Phase
+
+MEASURED = 512  # items of a phase on which the plasticity metrics are measured
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Training:
     model: nn.Module
     network: nn.Module  # the model, compiled where the run says so
     initial: dict[str, Tensor]  # the state as initialised, before weights were loaded
+    head: str  # the name of the head's module
     inputs: dict[str, str | None]  # SHA-256 of data and weights
     batches: Batches
     test: Tensor  # item numbers
@@ -55,6 +59,11 @@ class Training:
         return max(1, len(self.phase.items) // self.run.batch_size)
 
     @property
+    def steps(self) -> int:
+        """Steps of the phase; early stopping may leave some out."""
+        return self.steps_per_epoch * self.phase.epochs
+
+    @property
     def seconds(self) -> float:
         """Spent so far, in this process and earlier ones."""
         return self.earlier + time.perf_counter() - self.started
@@ -67,6 +76,14 @@ class Training:
         """The loss gradient summed over the phase's items, by parameter name."""
         run = self.run
         return sum_of_gradients(self.model, self.batches, self.phase.items, run.batch_size, run.precision, self.labels)
+
+    def plasticity(self, epoch: int) -> dict[str, float]:
+        """`measures.measure` of the trained network as it is now, if the run asks for it in this epoch."""
+        done, run = epoch - self.first + 1, self.run
+        if not run.measure or done % run.measure and done != self.phase.epochs:
+            return {}
+        labels = self.labels[self.phase.items[:MEASURED].to(self.labels.device)]
+        return measures.measure(self.model, self.images(MEASURED), labels, self.initial, self.head)
 
     def state(self) -> dict:
         """All that ``resume`` needs; tensors are live, not copies."""

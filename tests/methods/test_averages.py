@@ -1,10 +1,11 @@
 """The averages against closed forms worked out here, and the exact moments of a reset."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from helpers import PHASES, equal, fit, prepared, same, start_of, state_of
+from helpers import PHASES, equal, fit, interrupted, prepared, resumed, same, start_of, state_of
 from torch import nn
 
 from plasticity.methods.averages import Ema, HareTortoise, SelfDistillation
@@ -93,16 +94,15 @@ def losses(fitted):
 def test_the_average_only_watches_and_the_others_at_no_strength_are_the_average(world):
     average = fit(PHASES, world, intervention=Ema(0.8))
     assert losses(fit(PHASES, world)) == losses(average)
-    assert same(average, fit(PHASES, world, intervention=HareTortoise(0.8, every=0)))
     assert same(average, fit(PHASES, world, intervention=SelfDistillation(0.8, strength=0.0)))
-    often = losses(fit(PHASES, world, intervention=HareTortoise(0.8, every=2)))
+    often = losses(fit(PHASES, world, intervention=HareTortoise(0.8, epochs=2)))
     assert losses(average)[:2] == often[:2] and losses(average)[2] != often[2], "the first reset follows epoch 2"
 
 
 # --- hare and tortoise ------------------------------------------------------------------------------------------------
 def test_the_hare_goes_back_at_its_epochs_and_no_others():
     model = network()
-    method = prepared(HareTortoise(momentum=0.5, every=3), model)
+    method = prepared(HareTortoise(momentum=0.5, every=1, epochs=3), model)
     parameters, went_back = [id(p) for p in model.parameters()], []
     for epoch in range(1, 8):
         with torch.no_grad():
@@ -119,10 +119,63 @@ def test_the_hare_goes_back_at_its_epochs_and_no_others():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_the_hare_goes_back_at_its_steps_and_no_others():
+    """Phases of two epochs, of 2 and then of 3 steps; step 4 is the last of an epoch, whose end the hare awaits."""
+    model, method, step, moments = network(), HareTortoise(momentum=0.5, every=4), 0, []
+    for phase, length in ((1, 2), (2, 3)):
+        prepared(method, model, phase=phase, steps=2 * length, epochs=2)
+        for epoch in (1, 2):
+            for _ in range(length):
+                step += 1
+                nn.init.constant_(model[1].weight, step)
+                method.after_step(step)
+                moments += [step] * equal(model, method.slow)
+            stands = equal(model, method.slow)
+            method.after_epoch(2 * phase - 2 + epoch)
+            moments += [f"end of {step}"] * (equal(model, method.slow) and not stands)
+    assert moments == ["end of 4", 8]
+
+
+def test_as_many_steps_as_an_epoch_has_are_an_epoch_bit_for_bit(world):
+    single = replace(PHASES, scenario="single", schedule="constant", measure=1)  # six steps an epoch
+    one, other = (fit(single, world, intervention=HareTortoise(0.8, **n)) for n in ({"every": 6}, {"epochs": 1}))
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    "interval, says",
+    [
+        ({"every": 0}, r"every=0 is outside its range \[1, inf\); 'ema' is an average without resets"),
+        ({"every": 7}, "every=7 is longer than phase 1, which has 6 steps; allowed: 1 to 6. Lower every or train"),
+        ({"every": 1, "epochs": 3}, "epochs=3 is longer than phase 1, which has 2 epochs; allowed: 1 to 2. Lower ep"),
+        ({}, "every=1950 is longer than phase 1, which has 6 steps"),
+    ],
+)
+def test_an_interval_that_never_ends_is_refused(world, interval, says):
+    with pytest.raises(ValueError, match=says):
+        fit(PHASES, world, intervention=HareTortoise(**interval))
+
+
+def test_the_default_interval_is_the_papers():
+    """Ten epochs of 50,000 items in batches of 256; the hare keeps 86% of its way."""
+    hare = HareTortoise()
+    assert hare.every == 10 * (50_000 // 256) and 1 - hare.momentum**hare.every == pytest.approx(0.858, abs=5e-4)
+
+
+@pytest.mark.parametrize("text", ["every=4", "every=6", "epochs=2"])
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_killed_run_goes_on_bit_for_bit_between_and_at_resets(world, tmp_path, text, epoch):
+    run = replace(PHASES, case=f"hare_tortoise(momentum=0.8, {text})", measure=1)
+    whole = fit(run, world)
+    interrupted(run, world, tmp_path / "running", epoch)
+    again = resumed(run, world, tmp_path / "running")
+    assert again.resumed == [epoch] and same(whole, again)
+
+
 def test_after_a_reset_the_two_go_apart_again():
     """In code that shares memory, the hare's next step moves the tortoise with it."""
     model = network()
-    method = prepared(HareTortoise(momentum=0.5, every=1), model)
+    method = prepared(HareTortoise(momentum=0.5, epochs=1), model)
     method.after_epoch(1)
     before = state_of(method.slow)
     with torch.no_grad():
@@ -134,7 +187,7 @@ def test_after_a_reset_the_two_go_apart_again():
 
 def test_the_optimiser_keeps_its_state():
     model = network()
-    method = prepared(HareTortoise(momentum=0.5, every=1), model)
+    method = prepared(HareTortoise(momentum=0.5, epochs=1), model)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(4, 2)).square().sum().backward()
     optimizer.step()
@@ -158,9 +211,9 @@ def test_through_two_phases_the_tortoise_goes_on(world):
 
         def after_epoch(self, epoch):
             super().after_epoch(epoch)
-            assert equal(self.hare, self.slow) == (epoch % 3 == 0)
+            assert equal(self.hare, self.slow) == (epoch == 3)
 
-    fit(PHASES, world, intervention=Watched(0.8, every=3))
+    fit(PHASES, world, intervention=Watched(0.8, every=4))  # of 3 + 3 + 6 + 6 steps
     assert Watched.begins == [(1, None, True), (2, True, False)]
 
 

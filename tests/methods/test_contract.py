@@ -30,7 +30,10 @@ TABLE = {
     "scratch": Row("scratch", "scratch"),  # in a run from scratch
     "ema": Row("ema(momentum=0.8)", "ema(momentum=0)", {"momentum": [1.0]}, True),
     "hare_tortoise": Row(
-        "hare_tortoise(momentum=0.8, every=3)", "hare_tortoise(momentum=0, every=1)", {"momentum": [1.0, 1.5]}, True
+        "hare_tortoise(momentum=0.8, every=4)",
+        "hare_tortoise(momentum=0, every=1)",
+        {"momentum": [1.0, 1.5], "every": [0]},
+        True,
     ),
     "self_distillation": Row(
         "self_distillation(momentum=0.8, strength=5)",
@@ -74,7 +77,7 @@ TABLE = {
 LAST = 2 * PHASES.max_epochs  # epoch of the run
 DEFAULTS = {  # as the papers have them, or as the docstrings say where they leave it open
     "ema": [0.999],
-    "hare_tortoise": [0.999, 10],
+    "hare_tortoise": [0.999, 1950, 0],
     "self_distillation": [0.999, 1.0],
     "soft_rescaling": [0.001, 0.001, False, "auto"],
     "shrink_perturb": [0.2, 0.0],

@@ -8,8 +8,11 @@ import torch
 from helpers import Keeping, equal, fit, resumed, same, tiny_arrays
 
 from plasticity import train
+from plasticity.analysis.frames import METRICS
 from plasticity.datasets.prepare import pack
 from plasticity.interventions import Intervention
+from plasticity.methods import registry as methods
+from plasticity.methods.combined import Combined
 from plasticity.run import Run
 from plasticity.training import notation, scenarios
 from plasticity.training.scenarios import Continual, WarmStart, build, canonical, wrong
@@ -158,6 +161,7 @@ def test_every_phase_is_prepared_with_a_new_optimiser_and_its_own_warm_up(folder
     spy = Spy()
     fitted = fit(RUN, folder, intervention=spy)
     assert [(start.phase, start.learned) for start in spy.starts] == [(1, False), (2, True)]
+    assert [(start.steps, start.epochs) for start in spy.starts] == [(18, 6), (18, 3)]
     assert spy.starts[0].optimizer is not spy.starts[1].optimizer
     assert spy.epochs == list(range(1, 10)) and spy.steps == list(range(1, 6 * 3 + 3 * 6 + 1))  # 24 items, then 48
     assert spy.rates[0] == spy.rates[18] == pytest.approx(1e-3 / 1.8) and spy.rates[17] == 1e-3
@@ -175,6 +179,42 @@ def test_the_record_of_a_phased_run(folder):
     metrics = fitted.metrics
     assert metrics["epochs"] == 9 and 0 <= metrics["train_accuracy"] <= 1 and "best_accuracy" not in metrics
     assert metrics["accuracy"] == fitted.history[-1]["test_accuracy"]
+
+
+def distance(model, initial):
+    """The weight distance by its definition: over the layers, the sum of the mean squared way."""
+    layers = [(p.double() - initial[name].double()) for name, p in model.named_parameters() if p.dim() > 1]
+    return sum(layer.square().mean().item() for layer in layers)
+
+
+class Last(Intervention):
+    """Knows the trained network, and how far it came before and after the others' ``after_epoch``."""
+
+    def prepare(self, model, start):
+        self.model, self.initial, self.before, self.after = model, start.initial, [], []
+        return []
+
+    def after_epoch(self, epoch):
+        (self.after if len(self.after) < len(self.before) else self.before).append(distance(self.model, self.initial))
+
+
+@pytest.mark.parametrize(
+    "acts",
+    [
+        "hare_tortoise(momentum=0.5, every=18)",
+        "hare_tortoise(momentum=0.5, every=6)",
+        "hare_tortoise(momentum=0.5, epochs=3)",
+        "redo(threshold=9, every=3)",
+    ],
+)
+def test_metrics_are_of_the_trained_network_before_the_method_acts(folder, acts):
+    run, last = replace(RUN, scenario="single", measure=1), Last()  # 3 epochs of 6 steps
+    fitted = fit(run, folder, intervention=Combined([last, methods.build(acts), last]))
+    found = [row["weight_distance"] for row in fitted.history]
+    assert found == pytest.approx(last.before, rel=1e-9) and found[2] != pytest.approx(last.after[2], rel=1e-3)
+    if "every=6" not in acts:  # else it acted within the run, too
+        metrics = [{name: row[name] for name in METRICS} for row in (fitted.history[2], fit(run, folder).history[2])]
+        assert metrics[0] == metrics[1], "to the first reset the network is the base run's, in every metric"
 
 
 def test_measuring_changes_nothing(folder):

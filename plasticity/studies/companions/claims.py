@@ -84,7 +84,7 @@ def _hare_and_tortoise(frames: Frames) -> list[Line]:
         line("ht_beats_resets", "H&T minus no warm start, ResNet and ViT", difference(easy, fresh)),
         line("resets_beat_ht", "shrink & perturb minus H&T, VGG", difference(reset, hard)),
     ]
-    settings = hares(ablation, among(remedies, ablation)).groupby(["momentum", "every"])
+    settings = hares(ablation, among(remedies, ablation)).groupby(["momentum", "epochs"])
     if tried := {setting: found for setting, runs in settings if (found := difference(runs, plain)).n}:
         momentum, every = worst = min(tried, key=lambda setting: tried[setting].mean)
         said = f"the worst H&T (momentum {momentum:g}, every {every:g} epochs) minus nothing more"

@@ -104,12 +104,12 @@ def along(part: pd.DataFrame) -> pd.Series:
 @style()
 def ablation(frame: pd.DataFrame, lower: pd.DataFrame, upper: pd.DataFrame) -> Figure:
     """Figure 9 of Lee et al. 2024: accuracy of hare and tortoise by momentum and by interval (columns momentum and
-    every), a row for each network; the other parameter has its most frequent value."""
+    epochs), a row for each network; the other parameter has its most frequent value."""
     names = list(frame.network.unique()) or [""]
     figure, axes = subplots(len(names), 2, height=5, width=7, sharey="row")
     for name, row in zip(names, axes, strict=True):
         runs = only(frame, network=name)
-        for ax, column, other in zip(row, ("momentum", "every"), ("every", "momentum"), strict=True):
+        for ax, column, other in zip(row, ("momentum", "epochs"), ("epochs", "momentum"), strict=True):
             part = runs[runs[other].isin(runs[other].mode()[:1])].dropna(subset="accuracy")
             _varied(ax, part, column)
             _level(ax.axhline, 100 * only(lower, network=name).accuracy, "EMA alone", GREY)

@@ -81,7 +81,7 @@ PAPER = Size(
     noises=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
     cells=(),
     whole=("mlp", "resnet18", "vit_tiny", "vgg"),
-    average={"ema": "ema", "hare_tortoise": "hare_tortoise", "self_distillation": "self_distillation"},
+    average={"ema": "ema", "hare_tortoise": "hare_tortoise(epochs=10)", "self_distillation": "self_distillation"},
     momenta=(0.9, 0.99, 0.9999),
     intervals=(1, 5, 20, 50),
     compared=("resnet18", "vit_tiny", "vgg"),
@@ -112,7 +112,7 @@ MINI = replace(
     # 100 epochs have.
     average={
         "ema": "ema(momentum=0.95)",
-        "hare_tortoise": "hare_tortoise(momentum=0.95, every=1)",
+        "hare_tortoise": "hare_tortoise(momentum=0.95, epochs=1)",
         "self_distillation": "self_distillation(momentum=0.95)",
     },
     momenta=(0.9, 0.99),
@@ -126,8 +126,8 @@ QUICK = replace(
     chunk_epochs=1,
     cells=((0.1, 0.0),),
     whole=(),
-    momenta=(),
-    intervals=(2,),
+    momenta=(0.9,),
+    intervals=(),
     continual=("mlp",),
     compared=("vgg",),
     ablated=("vgg",),
@@ -141,8 +141,9 @@ REHEARSAL = replace(
     buffer=10,
     cells=((0.1, 0.0),),
     whole=(),
-    momenta=(),
-    intervals=(1,),
+    momenta=(0.9,),
+    intervals=(),
+    average=PAPER.average | {"hare_tortoise": "hare_tortoise(epochs=1)"},
     compared=("vit_tiny",),
     ablated=("vit_tiny",),
     continual=("vit_tiny",),
@@ -198,8 +199,8 @@ def warm_start(profile: Profile) -> dict[str, list[Run]]:
     methods = ("base", "l2", "augmentation", *TRAINABILITY, *RESETS, "shrink_perturb" + both)
     remedies = ("head_reset", "shrink_perturb", *size.average.values(), "soft_rescaling")
     hare = build(size.average["hare_tortoise"])
-    tried = [(momentum, hare.every) for momentum in size.momenta] + [(hare.momentum, every) for every in size.intervals]
-    hares = [f"hare_tortoise(momentum={momentum}, every={every}){both}" for momentum, every in tried]
+    tried = [(momentum, hare.epochs) for momentum in size.momenta] + [(hare.momentum, n) for n in size.intervals]
+    hares = [f"hare_tortoise(momentum={momentum}, epochs={epochs}){both}" for momentum, epochs in tried]
     cells = {family: [warm(*cell) for cell in _cells(size, family)] for family in size.pairs}
     betas = product(size.ablated, BETAS)
     return {

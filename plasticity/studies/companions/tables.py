@@ -72,11 +72,11 @@ def optimisers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def hares(*frames: pd.DataFrame) -> pd.DataFrame:
-    """The runs of hare and tortoise, each once, with its ``momentum`` and ``every``."""
+    """The runs of hare and tortoise, each once, with its ``momentum`` and ``epochs`` between resets."""
     rows = pd.concat([frame[frame.method.str.startswith("hare_tortoise")] for frame in frames])
     rows = rows.drop_duplicates(["architecture", "dataset", "case", "seed"])
     parts = [methods.build(case.partition(" + ")[0]) for case in rows.case]
-    return rows.assign(momentum=[part.momentum for part in parts], every=[part.every for part in parts])
+    return rows.assign(momentum=[part.momentum for part in parts], epochs=[part.epochs for part in parts])
 
 
 def swap(swapped: pd.DataFrame, fresh: pd.DataFrame, warm: pd.DataFrame) -> pd.DataFrame:

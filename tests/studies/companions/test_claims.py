@@ -44,9 +44,9 @@ def warm_starts():
         "ema": 0.5,
         "self_distillation": 0.7,
         "shrink_perturb": 0.55,
-        "hare_tortoise(momentum=0.99, every=2)": hare,
+        "hare_tortoise(momentum=0.99, epochs=2)": hare,
     }
-    ablated = {"hare_tortoise(momentum=0.9, every=2)": 0.55, "hare_tortoise(momentum=0.99, every=1)": 0.52}
+    ablated = {"hare_tortoise(momentum=0.9, epochs=2)": 0.55, "hare_tortoise(momentum=0.99, epochs=1)": 0.52}
     resnet, parts = {"networks": ["mini_resnet18"]}, {"cells": [], "methods": [], "ablation": []}
     for subset, noise, mean in grid:
         parts["cells"] += cell(
@@ -108,7 +108,7 @@ def test_a_line_shows_what_decided_it(warm_starts):
 def continual_frames(reset_fall, hare):
     """Study 51: H&T falls by 10 points at a new phase and ends at ``hare`` by network; resets end at 0.6, nothing more
     at 0.5."""
-    hare_case, reset_case = "hare_tortoise(momentum=0.99, every=2)" + BOTH, "shrink_perturb" + BOTH
+    hare_case, reset_case = "hare_tortoise(momentum=0.99, epochs=2)" + BOTH, "shrink_perturb" + BOTH
     falls = [
         phases([0.8], [0.8 - fall + jitter], case=case, seed=seed, network=name)
         for name in hare

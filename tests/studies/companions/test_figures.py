@@ -21,7 +21,7 @@ BOTH = " + l2 + augmentation"
 NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
 METHODS = "base l2 augmentation spectral_decoupling l2_init redo crelu layer_norm continual_backprop head_reset".split()
 METHODS += ["shrink_perturb", "25M", "selective_reinit", "soft_rescaling(features=0.01)", f"shrink_perturb{BOTH}"]
-HARES = [f"hare_tortoise(momentum={m}, every={n}){BOTH}" for m, n in ((0.9, 2), (0.99, 2), (0.99, 4))]
+HARES = [f"hare_tortoise(momentum={m}, epochs={n}){BOTH}" for m, n in ((0.9, 2), (0.99, 2), (0.99, 4))]
 
 
 def made(cases, scenarios=("warm_start",), networks=NETWORKS, repeats=3, seed=0):
@@ -36,7 +36,7 @@ def made(cases, scenarios=("warm_start",), networks=NETWORKS, repeats=3, seed=0)
 
 ALL = slice(None)
 GRID = [f"warm_start(subset={subset}, noise={noise})" for subset in (0.1, 0.4, 1) for noise in (0, 0.2, 0.5)]
-TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, every=2)", "ema(momentum=0.99)", "scratch")
+TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, every=40)", "ema(momentum=0.99)", "scratch")
 
 
 def history(networks=NETWORKS, repeats=3):
@@ -164,9 +164,9 @@ def test_what_all_methods_have_is_said_once():
 def test_ablation_varies_one_parameter_per_panel():
     hares = companion_tables.hares(made(HARES, networks=["mini_vgg"]))
     left, right = companion_figures.ablation(hares, hares[:0], hares[:0]).axes
-    assert texts(left.get_xticklabels()) == ["0.9", "0.99"] and "every 2, n = 3" in left.get_title()
+    assert texts(left.get_xticklabels()) == ["0.9", "0.99"] and "epochs 2, n = 3" in left.get_title()
     assert texts(right.get_xticklabels()) == ["2", "4"] and "momentum 0.99, n = 3" in right.get_title()
-    expected = [100 * hares[(hares.momentum == 0.99) & (hares.every == every)].accuracy.mean() for every in (2, 4)]
+    expected = [100 * hares[(hares.momentum == 0.99) & (hares.epochs == epochs)].accuracy.mean() for epochs in (2, 4)]
     assert list(right.lines[0].get_ydata()) == pytest.approx(expected)
 
 

@@ -45,7 +45,7 @@ def test_the_papers_protocol():
         "a tenth and a half are the defaults"
     )
     hares = {run.case for run in parts["ablation"]} | {run.case for run in parts["remedies"] if "hare" in run.case}
-    assert "hare_tortoise + l2 + augmentation" in hares and len(hares) == 8
+    assert "hare_tortoise(epochs=10) + l2 + augmentation" in hares and len(hares) == 8
     settings = {(run.beta1, run.beta2, run.epsilon) for run in parts["optimiser"]}
     assert len(settings) == 7 and (0.9, 0.999, 1e-8) not in settings
     assert {(run.architecture, run.dataset) for run in parts["swap"]} == {
@@ -91,6 +91,14 @@ def test_a_profile_and_its_companions_can_share_a_folder(name):
     own = {str(run).rpartition("-")[0]: run for run in grid(get_profile(name))}
     shared = [run for run in grid(studies.companion(name)) if str(run).rpartition("-")[0] in own]
     assert shared and all(run == own[str(run).rpartition("-")[0]] for run in shared)
+
+
+@pytest.mark.parametrize("name", ["quick", "mini", "rehearsal", "paper"])
+def test_no_hare_of_a_study_waits_longer_than_a_phase(name):
+    """Every scenario's phases have ``max_epochs`` epochs at least; an epoch of transfer has five steps and more."""
+    for run in grid(studies.companion(name)):
+        for hare in [methods.build(part) for part in run.case.split(" + ") if part.startswith("hare_tortoise")]:
+            assert hare.epochs <= run.max_epochs if hare.epochs else hare.every <= 5 * run.max_epochs, run
 
 
 def test_digits_are_not_mirrored():

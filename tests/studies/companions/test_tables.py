@@ -33,7 +33,7 @@ def test_without_runs_a_table_says_so(recorded):
         tables.correlation_table([]),
     ]
     assert all(table.empty and list(table.columns) == ["No Runs"] for table in made)
-    assert "setting" in tables.optimisers(frame) and {"momentum", "every"} <= set(tables.hares(frame, frame))
+    assert "setting" in tables.optimisers(frame) and {"momentum", "epochs"} <= set(tables.hares(frame, frame))
 
 
 def test_a_ranking_as_text():
@@ -136,10 +136,10 @@ def test_between_and_by_scenario_pair_by_method_and_network():
 def test_optimisers_are_named_by_what_is_not_default_and_hares_by_their_numbers():
     frame = run_table([record(beta1=0.0), record(epsilon=1e-4)])
     assert list(tables.optimisers(frame).setting) == ["beta1 0", "epsilon 0.0001"]
-    cases = "hare_tortoise(momentum=0.9, every=2)", "ema", "hare_tortoise"
+    cases = "hare_tortoise(momentum=0.9, epochs=2)", "ema", "hare_tortoise"
     hare = run_table([record(f"{case} + l2") for case in cases])
     found = tables.hares(hare, hare)
-    assert found[["momentum", "every"]].values.tolist()[0] == [0.9, 2] and len(found) == 2
+    assert found[["momentum", "epochs"]].values.tolist()[0] == [0.9, 2] and len(found) == 2
 
 
 def test_metric_means_and_correlations_as_text():
