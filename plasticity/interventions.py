@@ -50,8 +50,8 @@ class Intervention:
     reshapes = False  # whether `reshape` changes the layers, so that pretrained weights do not fit
     excludes: tuple[str, ...] = ()  # names of methods that contradict this one
 
-    def reshape(self, model: nn.Module) -> None:
-        """Change the layers of a network that was just initialised, in place, before anything is loaded or moved."""
+    def reshape(self, model: nn.Module, head: str) -> None:
+        """Change the layers of a network just initialised, in place, before anything is loaded; head: its module."""
 
     def prepare(self, model: nn.Module, start: Start) -> list[dict]:
         """Before the first step of each phase; may change the model in place. Returns rows for the record.
@@ -109,8 +109,9 @@ class Reinitialize(Intervention):
             return []
         chosen = asdict(self.settings)
         names = competing(model, chosen.pop("tensors"), start.head)
-        gradients = start.gradients() if self.settings.utility == "gradient" else None
-        report = reinitialize(model, self.case, **chosen, **names, gradients=gradients, generator=start.generator)
+        chosen["gradients"] = start.gradients() if self.settings.utility == "gradient" else None
+        chosen |= names | {"initial": start.initial, "generator": start.generator}
+        report = reinitialize(model, self.case, **chosen)
         return [asdict(change) for change in report.tensors]
 
 

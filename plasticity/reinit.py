@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .networks.competitors import Competitor, competitors
-from .networks.initialisers import draw_initial, draw_whole, require_initialisers
+from .networks.initialisers import draw_initial, initial_mean, require_drawable
 from .training.optimizers import clear_moments, require_moments
 
 METHODS = {
@@ -33,8 +33,8 @@ METHODS = {
     "NS": "draws from N(0, 0.2); 0.2 is the standard deviation",
     "N": "draws from N(0, 1)",
     "Z": "zero: one-shot magnitude pruning without a mask",
-    "R": "draws from the layer's own initialiser (Hernandez-Garcia et al. 2025)",
-    "RM": "the mean of the layer's own initialiser",
+    "R": "draws from the tensor's initial distribution (Hernandez-Garcia et al. 2025)",
+    "RM": "the mean of that distribution",
 }
 CONTROLS = {
     "base": "the pretrained network as it is",
@@ -142,6 +142,7 @@ def reinitialize(
     scope: str = "tensor",
     biases: str | None = None,
     gradients: dict[str, Tensor] | None = None,
+    initial: dict[str, Tensor] | None = None,
     threshold: float | None = None,
     relative: bool = False,
     rounding: str = "floor",
@@ -163,6 +164,8 @@ def reinitialize(
         case: percentage and method, "10M"; with ``threshold``, the method alone, "M".
         reading: "code" or "text" (see above); ``biases`` overrides it: "smallest" (as many as weights), "zero", "keep".
         utility: "magnitude" |w|, or "gradient" |w x g| with g from ``gradients`` (by name, each of its weight's shape).
+        initial: for R and RM, a state dict as initialised, a new network's: ``timm.create_model(x).state_dict()``.
+            Without it they take PyTorch's ``reset_parameters``, in many networks another distribution.
         scope: weights compete within their own "tensor", or "global" (biases then compete with biases).
         threshold: instead of a percentage, reset utilities <= threshold; ``relative``: <= threshold x mean utility.
         rounding: "floor" (the paper), or "bernoulli": up with the remainder's chance (Hernandez-Garcia et al. 2025).
@@ -178,21 +181,18 @@ def reinitialize(
     case = Case.parse(case)
     _check(case, reading, utility, scope, biases, gradients, threshold, rounding)
     generator = generator or torch.Generator().manual_seed(torch.Generator().seed())
-    seed = generator.initial_seed()
     found, frozen = competitors(model, exclude, include)
     choose = partial(_choose, case, threshold, relative, rounding, generator)
     biases = biases or DEFAULT_BIASES[reading]
     masks = _masks(case, biases, found, partial(_prune, gradients, scope, choose))
-    _require_something(case, biases, masks, frozen)
-    if case.method in ("R", "RM"):
-        require_initialisers(model, [one.name for one in masks if one.kind == "weight"], case.method)
+    _require_values(model, case, biases, masks, frozen, initial)
     require_moments(optimizer, [one.parameter for one in masks])
-    fresh = {} if dry_run else _draw(model, case, reading, masks, generator)
+    fresh = {} if dry_run else _draw(model, case, reading, masks, initial, generator)
     for one, values in fresh.items():  # nothing is written before all of it is known
         _write(one.parameter, masks[one], values)
         clear_moments(optimizer, one.parameter, masks[one])
     tensors = tuple(TensorChange(one.name, one.kind, one.size, _count(mask)) for one, mask in masks.items())
-    return Report(str(case), seed, tensors, tuple(frozen))
+    return Report(str(case), generator.initial_seed(), tensors, tuple(frozen))
 
 
 def _check(case, reading, utility, scope, biases, gradients, threshold, rounding):
@@ -221,13 +221,15 @@ def _masks(case, biases, found, prune) -> dict[Competitor, Tensor]:
     return masks
 
 
-def _require_something(case, biases, masks, frozen):
-    """Raise `NothingToReset` where no weight would change (in case "biases", no bias)."""
+def _require_values(model, case, biases, masks, frozen, initial):
+    """Raise `NothingToReset` where no weight would change (in case "biases", no bias); ValueError for no new values."""
     kind = "weight" if case.method in METHODS else "bias"
     if case.method != "base" and not any(_count(mask) for one, mask in masks.items() if one.kind == kind):
         what = f"case {case}" if kind == "weight" else f"case 'biases' with biases={biases!r}"
         why = f"{what} resets nothing: no {kind} that competes has an entry to spare at that share"
         raise NothingToReset(f"{why}; frozen (requires_grad=False): {', '.join(frozen)}" if frozen else why)
+    if case.method in ("R", "RM"):
+        require_drawable(model, [one.name for one in masks if one.kind == "weight"], case.method, initial)
 
 
 def _prune(gradients, scope, choose, group) -> dict[Competitor, Tensor]:
@@ -308,13 +310,13 @@ def _count(mask: Tensor) -> int:
     return int(np.count_nonzero(mask.numpy())) if mask.is_cpu else int(mask.sum())
 
 
-def _draw(model, case, reading, masks, generator) -> dict[Competitor, float | Tensor]:
+def _draw(model, case, reading, masks, initial, generator) -> dict[Competitor, float | Tensor]:
     """The new values of every parameter that gets any."""
     counts = {one: _count(mask) for one, mask in masks.items()}
-    return {one: _new_values(model, one, case, reading, n, generator) for one, n in counts.items() if n}
+    return {one: _new_values(model, one, case, reading, n, initial, generator) for one, n in counts.items() if n}
 
 
-def _new_values(model, one, case, reading, count, generator) -> float | Tensor:
+def _new_values(model, one, case, reading, count, initial, generator) -> float | Tensor:
     """The method's new values: a number for all reset entries, or a tensor [count]."""
     if one.kind == "bias":
         return 0.0
@@ -326,13 +328,8 @@ def _new_values(model, one, case, reading, count, generator) -> float | Tensor:
     if case.method in ("NS", "N"):
         return draws(count) * (0.2 if case.method == "NS" else 1)
     if case.method == "R":
-        return draw_initial(model, one.name, count, generator, one.pick)
-    if case.method == "Z":
-        return 0.0
-    fresh = draw_whole(
-        model, one.name, generator
-    ).flatten()  # PyTorch's layers fill a tensor or draw it symmetrically about zero
-    return fresh[0].item() if bool((fresh == fresh[0]).all()) else 0.0
+        return draw_initial(model, one.name, count, generator, initial, one.pick)
+    return 0.0 if case.method == "Z" else initial_mean(model, one.name, generator, initial, one.pick)
 
 
 def _write(parameter: Tensor, mask: Tensor, values: float | Tensor):

@@ -291,7 +291,7 @@ def build(
         other = generator(run.seed, f"head/{method.head_draw}").initial_seed()
         head = networks.build(run.architecture, len(data.class_names), seed=other).get_submodule(arch.head)
         model.get_submodule(arch.head).load_state_dict(head.state_dict())
-    method.reshape(model)
+    method.reshape(model, arch.head)
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     if not method.pretrained or run.weights == "none":
         return model, initial, None

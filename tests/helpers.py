@@ -229,9 +229,11 @@ PHASES = Run(  # a warm start of two phases of two epochs, from scratch; the lea
 
 
 def start_of(model=None, seed=1, **fields):
-    """A `Start` of the first phase; ``model`` gives an optimiser."""
+    """A `Start` of the first phase; ``model`` gives an optimiser, and is as it was initialised."""
     optimizer = torch.optim.SGD(model.parameters(), 0.1) if model else None
     usual = {"generator": torch.Generator().manual_seed(seed), "optimizer": optimizer, "gradients": dict}
+    if model and "initial" not in fields:
+        fields["initial"] = state_of(model)
     return Start(**usual | fields)
 
 

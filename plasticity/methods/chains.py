@@ -74,14 +74,17 @@ class Place:
         return None if last else Place(self.parent, self.path, self.names, self.index + 1)
 
 
-def written_chains(method: str, model: nn.Module, activations: tuple) -> list[tuple[Place, Place | None, Place]]:
-    """(layer, norm layer or None, activation) inside each ``nn.Sequential`` (the class itself) of a network.
+def written_chains(
+    method: str, model: nn.Module, activations: tuple, within: str = ""
+) -> list[tuple[Place, Place | None, Place]]:
+    """(layer, norm layer or None, activation) inside each ``nn.Sequential`` (the class itself) of a network, or of its
+    module ``within``.
 
     Raises ValueError in the name of a method, if one of these does something else than its class.
     """
     found = []
     for path, parent in model.named_modules():
-        if type(parent) is nn.Sequential:
+        if type(parent) is nn.Sequential and f"{path}.".startswith(within and f"{within}."):
             names = tuple(parent._modules)  # named_children would leave out a ReLU that is used twice
             places = (Place(parent, path, names, index) for index in range(len(names)))
             layers = (place for place in places if isinstance(place.module, LAYERS))

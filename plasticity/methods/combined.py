@@ -13,10 +13,10 @@ class Combined(Intervention):
         self.head_draw = max(part.head_draw for part in parts)
         self.predicts, self.reshapes = (any(getattr(part, name) for part in parts) for name in ("predicts", "reshapes"))
 
-    def reshape(self, model):
+    def reshape(self, model, head):
         """Each part in turn."""
         for part in self.parts:
-            part.reshape(model)
+            part.reshape(model, head)
 
     def prepare(self, model, start):
         """Each part in turn."""

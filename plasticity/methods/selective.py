@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 
 from ..interventions import Intervention
-from ..networks.initialisers import draw_whole, has_initialiser
 from ..networks.ties import distinct
 from ..reinit import METHODS, UTILITIES, Case, NotFinite, NothingToReset, reinitialize
 from ..training import notation
@@ -37,10 +36,10 @@ class SelectiveReinit(Drawing):
     threshold: a weight goes if its utility is at most this share of its tensor's mean utility.
     fraction: if above 0, instead this share of each tensor goes, rounded up with the remainder's probability.
     utility: "gradient" |w g| with the gradient of the step just done, or "magnitude" |w|.
-    method: "R" resamples from the layer's own initialiser (``reset_parameters``); or another of reinit.METHODS.
+    method: "R" resamples from the tensor's own initial values; or another of reinit.METHODS.
 
-    Biases, gains, buffers and frozen parameters stay; so do, under "R" and "RM", parameters that no layer initialises
-    (class token, position embedding). The optimiser's moments of reset entries become zero; its step count stays.
+    Biases, gains, buffers and frozen parameters stay. The optimiser's moments of reset entries become zero; its step
+    count stays.
     """
 
     every: int = 100
@@ -54,19 +53,14 @@ class SelectiveReinit(Drawing):
 
     def prepare(self, model, start):
         """Find the weights that can be reset. Raises ValueError if there are none, or one can't be judged."""
-        self.model, self.optimizer = model, start.optimizer
+        self.model, self.optimizer, self.initial = model, start.optimizer, start.initial
         named = distinct(model.named_parameters())
-        weights = [name for name, p in named.items() if p.ndim >= 2]
-        own = self.method in ("R", "RM")
-        self.exclude = [name for name in weights if own and not has_initialiser(model, name)]
-        if len(weights) == len(self.exclude):
-            needs = "selective_reinit needs weights whose layer has reset_parameters()"
+        if not any(parameter.ndim >= 2 for parameter in named.values()):
+            needs = "selective_reinit needs weights of two or more dimensions"
             raise ValueError(f"{needs}: {type(model).__name__} has none")
         still = [name for name, p in named.items() if not p.requires_grad]
         trial = torch.Generator().manual_seed(0)
         self._reset(still, trial, utility="magnitude", dry_run=True)  # what can't be reset is refused now, not later
-        for name in {*weights} - {*self.exclude, *still} if own else ():
-            draw_whole(model, name, trial)
         return super().prepare(model, start)
 
     def after_step(self, step):
@@ -86,7 +80,8 @@ class SelectiveReinit(Drawing):
                 self.model,
                 Case(self.method, self.fraction or None),
                 biases="keep",
-                exclude=[*self.exclude, *still],
+                exclude=still,
+                initial=self.initial,
                 optimizer=self.optimizer,
                 generator=generator,
                 **cut,

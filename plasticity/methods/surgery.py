@@ -5,12 +5,14 @@ or none, an activation. No layer changes its name, so heads stay where they are.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..interventions import Intervention
 from ..networks.ties import tied
+from ..training import notation
 from .chains import ACTIVATIONS, outputs, written_chains
 
 LAYER_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -36,22 +38,33 @@ class ConcatenatedReLU(nn.Module):
         return f"dim={self.dim}"
 
 
+@dataclass(eq=False)
 class CReLU(Intervention):
-    """Each ReLU of a plain chain becomes x -> [ReLU(x), ReLU(-x)], and the layer before it has half as many outputs.
+    """Each ReLU of the head becomes x -> [ReLU(x), ReLU(-x)], and the layer before it has half as many outputs.
+
+    where: "head", as Lee et al. 2024 A.4 have it in VGG, or "all" ReLUs in plain chains, as they have it in the MLP.
 
     Shang et al. 2016; Abbas et al. 2023 (arXiv 2303.07507); halved as in Lee et al. 2024 A.4, so that the next layer
     fits. (The latter prints -ReLU(-x) for the second half; Shang's is ReLU(-x), which is meant.) A halved layer keeps
     the first half of its initial rows, whose fan-in is unchanged; norm layers are halved likewise.
     """
 
+    where: str = "head"
+
     reshapes = True
 
-    def reshape(self, model):
+    def __post_init__(self):
+        notation.within(self, where=("head", "all"))
+
+    def reshape(self, model, head):
         """Halve and replace, in place. ValueError, where no ReLU is or a layer can't be halved."""
-        chains = written_chains("crelu", model, (nn.ReLU,))
+        chains = written_chains("crelu", model, (nn.ReLU,), head if self.where == "head" else "")
         if not chains:
             needs = "crelu needs ReLUs after a convolution or linear layer in a plain nn.Sequential"
-            raise ValueError(f"{needs}: {type(model).__name__} has none")
+            place, more = "", ""
+            if self.where == "head":
+                place, more = f"the head {head!r} of ", "; crelu(where=all) changes those of the whole network"
+            raise ValueError(f"{needs}: {place}{type(model).__name__} has none{more}")
         shared = tied(model)
         halved = Counter(id(place.module) for layer, norm, _ in chains for place in (layer, norm) if place)
         for layer, norm, _ in chains:
@@ -103,7 +116,7 @@ class LayerNorm(Intervention):
 
     reshapes = True
 
-    def reshape(self, model):
+    def reshape(self, model, head):
         """Insert or replace, in place. Raises ValueError for a network without such a place."""
         chains = written_chains("layer_norm", model, (*ACTIVATIONS, ConcatenatedReLU))
         chains = [chain for chain in chains if not (chain[1] and isinstance(chain[1].module, LAYER_NORMS))]

@@ -9,12 +9,12 @@ layer. So what a residual connection, an attention or a functional mean reads is
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..networks.initialisers import draw_initial
+from ..networks.initialisers import require_drawable, sample
 from ..networks.plain import why_not_plain
 from ..networks.ties import tied
 from ..training import notation
@@ -30,13 +30,15 @@ SCORED = 512  # images on which ReDo scores units
 @dataclass(frozen=True, eq=False)
 class Units:
     """The hidden units between two layers. Unit i: row i of ``producer.weight``, entry i of ``norm``, and ``block``
-    input columns of the consumer from i x block (one, or h x w where a convolution's output was flattened)."""
+    input columns of the consumer from i x block (one, or h x w where a convolution's output was flattened). ``name`` is
+    the producer's."""
 
     producer: nn.Module
     norm: nn.Module | None
     activation: nn.Module  # a copy of its own, not in place
     consumer: nn.Module
     block: int = 1
+    name: str = ""
 
     @property
     def size(self) -> int:
@@ -67,25 +69,27 @@ class Units:
 
     def magnitude(self, output: Tensor) -> Tensor:
         """E|h| [size] over items and positions, for the output of ``source``."""
-        shown = self.activation.forward(output.detach()).float().abs()
+        shown = self.activation.forward(output.detach()).float().abs_()  # new memory: no activation is in place
         axis = 1 if isinstance(self.producer, nn.Conv2d) else shown.ndim - 1
         return shown.mean([d for d in range(shown.ndim) if d != axis])
 
     def outgoing(self) -> Tensor:
         """Sum of |w| over the weights that leave each unit, [size]."""
         weight = self.consumer.weight.detach().abs()
-        return weight.sum([d for d in range(weight.ndim) if d != 1]).view(self.size, self.block).sum(1)
+        weight = weight.flatten(2).sum(2) if weight.ndim > 2 else weight  # several times as fast as all at once
+        return weight.sum(0).view(self.size, self.block).sum(1)
 
     @torch.no_grad()
-    def renew(self, chosen: Tensor, optimizer: torch.optim.Optimizer | None, generator: torch.Generator) -> None:
-        """Incoming weights of the ``chosen`` units (int64 [k]) redrawn as ``reset_parameters`` does, bias 0.
+    def renew(self, chosen: Tensor, initial: dict[str, Tensor], optimizer, generator: torch.Generator) -> None:
+        """Incoming weights of the ``chosen`` units (int64 [k]) from the distribution they began with, bias 0.
 
+        That is, each picked at random from the layer's weights in ``initial``, the network's state dict as initialised.
         Their entries in a norm layer begin anew (gain 1, shift 0, running mean 0 and variance 1). Moments are cleared;
         a step count, one per tensor, stays.
         """
         weight = self.producer.weight
         chosen = chosen.to(weight.device)
-        fresh = draw_initial(self.producer, "weight", weight[0].numel() * len(chosen), generator)
+        fresh = sample(initial[f"{self.name}.weight"], weight[0].numel() * len(chosen), generator)
         _put(weight, chosen, fresh.view(len(chosen), *weight.shape[1:]).to(weight), optimizer)
         _put(self.producer.bias, chosen, 0.0, optimizer)
         for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
@@ -107,11 +111,14 @@ def _put(tensor, where, values, optimizer):
 
 
 def recycle(
-    chosen: list[tuple[Units, Tensor]], optimizer: torch.optim.Optimizer | None, generator: torch.Generator
+    chosen: list[tuple[Units, Tensor]],
+    initial: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    generator: torch.Generator,
 ) -> None:
     """Renew the chosen units of several layers, then cut them: a weight between two renewed units ends at zero."""
     for units, which in chosen:
-        units.renew(which, optimizer, generator)
+        units.renew(which, initial, optimizer, generator)
     for units, which in chosen:
         units.cut(which, optimizer)
 
@@ -152,10 +159,11 @@ def _chains(model: nn.Module, images: Tensor) -> Iterator[Units]:
     def sole(module: nn.Module | None) -> bool:
         return module is None or often[id(module)] == 1 and not any(id(p) in shared for p in module.parameters())
 
+    names = {id(module): name for name, module in model.named_modules()}
     for call in calls:
         units = _units(call) if isinstance(call.module, LAYERS) else None
         if units and all(map(sole, (units.producer, units.norm, units.consumer))):
-            yield units
+            yield replace(units, name=names[id(units.producer)])
 
 
 def _units(layer: Call) -> Units | None:
@@ -206,6 +214,7 @@ def _units_for(method: str, model, start) -> list[Units]:
     if not found:
         needs = "a layer, a batch norm or none, an activation (a module), and one next layer in a plain chain"
         raise ValueError(f"{method} needs units: {needs}; {type(model).__name__} has none")
+    require_drawable(model, [f"{units.name}.weight" for units in found], method, start.initial)
     return found
 
 
@@ -217,9 +226,9 @@ class ReDo(Drawing):
     the phase's images in evaluation mode and all positions; in a layer that is all zero, every unit is. Dormant units
     of all layers are chosen before any is changed. H&T A.4: every 5 epochs, thresholds from 0.01 to 0.5.
 
-    Incoming weights come from the layer's ``reset_parameters``, biases become 0, entries of a norm layer begin anew,
-    the optimiser's moments of all these entries become 0 (step counts stay). Units stay if a layer or norm layer of
-    theirs is out of training.
+    Incoming weights come from the distribution they began with (Sokar et al., section 4): each is picked at random from
+    the layer's own initial weights. Biases become 0, entries of a norm layer begin anew, the optimiser's moments of all
+    these entries become 0 (step counts stay). Units stay if a layer or norm layer of theirs is out of training.
     """
 
     threshold: float = 0.1
@@ -230,7 +239,7 @@ class ReDo(Drawing):
 
     def prepare(self, model, start):
         """Find the units. Raises ValueError if there are none, or a layer of theirs is no plain one (LoRA, ...)."""
-        self.model, self.images, self.optimizer = model, start.images, start.optimizer
+        self.model, self.images, self.optimizer, self.initial = model, start.images, start.optimizer, start.initial
         self.units = _units_for("ReDo", model, start)
         return super().prepare(model, start)
 
@@ -242,7 +251,7 @@ class ReDo(Drawing):
         means = mean_activations(self.model, layers, self.images(SCORED))
         dormant = [(mean <= self.threshold * mean.mean()).nonzero().flatten() for mean in means]
         chosen = [(units, which) for units, which in zip(layers, dormant, strict=True) if len(which)]
-        recycle(chosen, self.optimizer, self.generator)
+        recycle(chosen, self.initial, self.optimizer, self.generator)
 
 
 class _Watch:
@@ -268,8 +277,8 @@ class ContinualBackprop(Drawing):
 
     Utility: u <- decay u + (1 - decay) E|h| sum|w_out|, E over the step's batch and positions, w_out after the step. A
     unit is mature when its age, in steps, exceeds ``maturity``. A layer's count grows by rate x mature units per step;
-    each whole unit in it replaces the one with the lowest utility (ties by position), whose weights fare as in ReDo;
-    utility and age begin at 0.
+    each whole unit in it replaces the one with the lowest utility (ties by position), whose weights fare as in ReDo
+    (incoming ones from the initial distribution: Dohare et al., algorithm 1); utility and age begin at 0.
 
     Utilities and ages go on through all phases, as the source knows of no tasks.
     """
@@ -289,6 +298,7 @@ class ContinualBackprop(Drawing):
         for handle in getattr(self, "handles", []):
             handle.remove()
         self.units, self.optimizer = _units_for("continual_backprop", model, start), start.optimizer
+        self.initial = start.initial
         self.seen = [units.zeros() for units in self.units]
         if start.phase == 1:
             self.utility = [units.zeros() for units in self.units]
@@ -315,7 +325,7 @@ class ContinualBackprop(Drawing):
                 self.age[i][lowest] = 0
                 self.utility[i][lowest.to(self.utility[i].device)] = 0
                 chosen.append((units, lowest))
-        recycle(chosen, self.optimizer, self.generator)
+        recycle(chosen, self.initial, self.optimizer, self.generator)
 
     def state_dict(self):
         """Utilities, ages, counts and the state of the generator."""

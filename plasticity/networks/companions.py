@@ -24,7 +24,7 @@ class FirstChannel(nn.Module):
 
 
 class Chain(nn.Module):
-    """Two chains of plain modules, ``features`` and ``classifier`` (its last is the head), for images of one size."""
+    """Two chains of plain modules, ``features`` and ``classifier``, for images of one size."""
 
     def __init__(self, image_size: int, features: nn.Sequential, classifier: nn.Sequential):
         super().__init__()

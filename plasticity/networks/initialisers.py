@@ -1,7 +1,11 @@
-"""How a layer draws its own parameters anew: PyTorch calls it ``reset_parameters``, in attention with an underscore."""
+"""New values for parameters from the distribution that they began with.
+
+Where the initial state is known, values are picked at random from the tensor's own: that is the network's initialiser,
+whichever it was. Else the layer draws them: PyTorch calls it ``reset_parameters``, in attention with an underscore.
+"""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +18,30 @@ def owner(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
 
 
-def has_initialiser(model: nn.Module, name: str) -> bool:
-    """Whether that layer can draw the parameter anew: methods R and RM need that."""
-    return any(hasattr(owner(model, name), reset) for reset in INITIALISERS)
+def redraw(module: nn.Module) -> None:
+    """Each layer of a module as new, in place, from the global stream: for a head, or all layers of one."""
+    for layer in module.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
 
 
-def require_initialisers(model: nn.Module, names: Iterable[str], method: str) -> None:
-    """Raise ValueError if a method would draw parameters whose layer cannot."""
+def require_drawable(
+    model: nn.Module, names: Iterable[str], method: str, initial: Mapping[str, Tensor] | None = None
+) -> None:
+    """Raise ValueError for a parameter that ``initial`` does not hold; or, without it, that its layer can't draw."""
+    if not isinstance(initial, Mapping | None):
+        raise ValueError(f"initial={type(initial).__name__} must be a state dict of the network as it was initialised")
     for name in names:
-        if not has_initialiser(model, name):
-            why = f"{name!r} belongs to {type(owner(model, name)).__name__}, which has no reset_parameters()"
-            raise ValueError(f"method {method!r}: {why}; exclude it or choose another method")
+        layer, shape = owner(model, name), model.get_parameter(name).shape
+        given = None if initial is None else initial.get(name)
+        if initial is None and not any(hasattr(layer, reset) for reset in INITIALISERS):
+            why = f"{name!r} belongs to {type(layer).__name__}, which has no reset_parameters()"
+            what = "give the network's initial state dict as initial, exclude it or choose another method"
+            raise ValueError(f"method {method!r}: {why}; {what}")
+        if initial is not None and not (isinstance(given, Tensor) and given.shape == shape and given.isfinite().all()):
+            has = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else "none"
+            wants = f"method {method!r}: initial must hold finite values of shape {tuple(shape)} for {name!r}"
+            raise ValueError(f"{wants}, has {has}: give the state dict of the same network as it was initialised")
 
 
 def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
@@ -48,7 +65,23 @@ def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tenso
     return fresh
 
 
-def draw_initial(model: nn.Module, name: str, count: int, generator: torch.Generator, pick=torch.flatten) -> Tensor:
-    """``count`` of these values [count], in random order; ``pick`` gives those that may be drawn from, flat."""
+def sample(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` entries [count] of a tensor, each picked at random; how large the tensor is costs nothing."""
+    places = torch.randint(values.numel(), (count,), generator=generator, device=generator.device)
+    return values.flatten()[places.to(values.device)]
+
+
+def draw_initial(
+    model: nn.Module, name: str, count: int, generator: torch.Generator, initial=None, pick=torch.flatten
+) -> Tensor:
+    """``count`` new values [count] of a parameter; ``pick`` gives the entries that may be drawn from, flat."""
+    if initial is not None:
+        return sample(pick(initial[name]), count, generator)
     fresh = pick(draw_whole(model, name, generator))
     return fresh[torch.randperm(len(fresh), generator=generator, device=generator.device)[:count].cpu()]
+
+
+def initial_mean(model: nn.Module, name: str, generator: torch.Generator, initial=None, pick=torch.flatten) -> float:
+    """The mean of the distribution of a parameter: initialisers fill a tensor or draw it symmetrically about zero."""
+    values = pick(draw_whole(model, name, generator) if initial is None else initial[name])
+    return values[0].item() if bool((values == values[0]).all()) else 0.0

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import resnet50, vit_b_16
 
 from . import companions
+from .initialisers import redraw
 from .main_paper import MiniResNet, efficientnet_lite0, mini_simplenet, mini_vit, simplenet
 
 
@@ -60,22 +61,22 @@ ARCHITECTURES = {
     "mini_simplenet": Architecture("simplenet", "miniature SimpleNet", mini_simplenet, "classifier"),
     "mini_resnet": Architecture("resnet", "miniature ResNet", MiniResNet, "fc"),
     "mini_vit": Architecture("vit", "miniature ViT", mini_vit, "heads.head"),
-    # The companion papers'.
+    # The companion papers'. The head of VGG is all that follows the encoder, of the MLP its last layer (H&T 3.4, A.2).
     "mlp": _fixed("mlp", "MLP", companions.mlp, "classifier.4", 28),
     "mlp_bn": _fixed("mlp", "MLP with batch norm", companions.mlp_bn, "classifier.6", 28),
     "cnn": _fixed("cnn", "CNN", companions.cnn, "classifier.2"),
     "cnn_bn": _fixed("cnn", "CNN with batch norm", companions.cnn_bn, "classifier.2"),
     "resnet18": Architecture("resnet18", "ResNet-18", companions.resnet18, "fc"),
     "vit_tiny": _fixed("vit_tiny", "ViT-Tiny", companions.vit_tiny, "heads.head"),
-    "vgg16_32": _fixed("vgg", "VGG-16 (32 pixels)", companions.vgg16_32, "classifier.4"),
-    "vgg16": _fixed("vgg", "VGG-16", companions.vgg16, "classifier.4", 64),
+    "vgg16_32": _fixed("vgg", "VGG-16 (32 pixels)", companions.vgg16_32, "classifier"),
+    "vgg16": _fixed("vgg", "VGG-16", companions.vgg16, "classifier", 64),
     "mini_mlp": _fixed("mlp", "miniature MLP", companions.mini_mlp, "classifier.4", 8),
     "mini_mlp_bn": _fixed("mlp", "miniature MLP with batch norm", companions.mini_mlp_bn, "classifier.6", 8),
     "mini_cnn": _fixed("cnn", "miniature CNN", companions.mini_cnn, "classifier.2", 8),
     "mini_cnn_bn": _fixed("cnn", "miniature CNN with batch norm", companions.mini_cnn_bn, "classifier.2", 8),
     "mini_resnet18": Architecture("resnet18", "miniature ResNet-18", companions.MiniResNet18, "fc", 16),
     "mini_vit_tiny": _fixed("vit_tiny", "miniature ViT-Tiny", companions.mini_vit_tiny, "heads.head", 16),
-    "mini_vgg": _fixed("vgg", "miniature VGG", companions.mini_vgg, "classifier.4", 16),
+    "mini_vgg": _fixed("vgg", "miniature VGG", companions.mini_vgg, "classifier", 16),
 }
 FAMILIES = {  # the first three as the paper's tables title them
     "simplenet": "SimpleNet",
@@ -134,12 +135,12 @@ def timm_network(name: str, num_classes: int) -> nn.Module:
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
     """A freshly initialised network; the same seed gives the same weights, and no global seed moves.
 
-    The head is an ordinary new ``nn.Linear``, as anyone gets who replaces it (torchvision's ViT head is all zeros).
+    The layers of the head are ordinary new ones, as anyone gets who replaces it (torchvision's ViT head is all zeros).
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves other devices' streams alone
         model = architecture(name).build(num_classes)
-        model.get_submodule(architecture(name).head).reset_parameters()
+        redraw(model.get_submodule(architecture(name).head))
         return model
 
 

@@ -69,7 +69,7 @@ TABLE = {
         {"every": [0], "fraction": [1.5], "utility": ["age"], "method": ["X"]},
         True,
     ),
-    "crelu": Row("crelu"),
+    "crelu": Row("crelu(where=all)", "", {"where": ["tail"]}),
     "layer_norm": Row("layer_norm"),
     "augmentation": Row("augmentation"),
     "crop": Row("crop"),
@@ -88,6 +88,7 @@ DEFAULTS = {  # as the papers have them, or as the docstrings say where they lea
     "spectral_decoupling": [1e-3],
     "redo": [0.1, 5],
     "continual_backprop": [1e-4, 100, 0.99],
+    "crelu": ["head"],
     "selective_reinit": [100, 0.1, 0.0, "gradient", "R"],
 }
 names = pytest.mark.parametrize("name", TABLE)
@@ -228,7 +229,7 @@ def test_what_is_frozen_stays_bit_for_bit_through_both_phases(frozen, case):
     torch.manual_seed(0)
     features = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten()]
     model, method = nn.Sequential(*features, nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3)), build(case)
-    method.reshape(model)
+    method.reshape(model, HEAD)
     initial = state_of(model)
     with torch.no_grad():
         for i, parameter in enumerate(model.parameters()):

@@ -1,5 +1,7 @@
 """CReLU and layer norms put into plain chains: shapes that fit, values by hand, networks refused with a reason."""
 
+from functools import partial
+
 import pytest
 import torch
 from helpers import PHASES, equal, fit, state_of
@@ -30,7 +32,7 @@ def test_concatenated_relu_of_some_numbers():
 def test_crelu_halves_each_hidden_layer_and_keeps_its_first_rows():
     model = mlp()
     before = state_of(model)
-    CReLU().reshape(model)
+    CReLU("all").reshape(model, "")
     assert [tuple(p.shape) for p in model.parameters()] == [(2, 3), (2,), (3, 4), (3,), (2, 6), (2,)]
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name][: len(value)]), name
@@ -46,7 +48,7 @@ def test_crelu_halves_the_batch_norm_between_and_fits_a_flattened_consumer():
     model = conv()
     with torch.no_grad():
         model[1].running_mean.copy_(torch.arange(4.0))
-    CReLU().reshape(model)
+    CReLU("all").reshape(model, "")
     assert model[0].weight.shape == (2, 3, 3, 3) and model[0].out_channels == 2 and model[1].num_features == 2
     assert model[1].running_mean.tolist() == [0, 1] and model[1].weight.shape == model[1].running_var.shape == (2,)
     x = torch.randn(2, 3, 6, 6)
@@ -57,10 +59,10 @@ def test_crelu_halves_the_batch_norm_between_and_fits_a_flattened_consumer():
 
 def test_crelu_halves_layer_and_group_norms():
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2))
-    CReLU().reshape(model)
+    CReLU("all").reshape(model, "")
     assert model[1].normalized_shape == (2,) and model(torch.randn(5, 3)).shape == (5, 2)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 2, 1))
-    CReLU().reshape(model)
+    CReLU("all").reshape(model, "")
     assert model[1].num_channels == 4 and model(torch.randn(5, 3, 4, 4)).shape == (5, 2, 2, 2)
 
 
@@ -102,7 +104,7 @@ def test_crelu_refuses_with_a_reason_and_changes_nothing(build, reason):
     model = build()
     before, text = state_of(model), repr(model)
     with pytest.raises(ValueError, match=reason):
-        CReLU().reshape(model)
+        CReLU("all").reshape(model, "")
     assert repr(model) == text and equal(before, model)
 
 
@@ -112,7 +114,7 @@ def test_layer_norm_goes_before_each_activation_and_no_layer_changes_its_name():
         state_of(model),
         {n for n, _ in model.named_modules()},
     )
-    LayerNorm().reshape(model)
+    LayerNorm().reshape(model, "")
     assert [type(m).__name__ for m in model] == ["Linear", "LayerNorm", "ReLU", "Linear", "LayerNorm", "ReLU", "Linear"]
     assert names <= {n for n, _ in model.named_modules()}
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
@@ -125,7 +127,7 @@ def test_layer_norm_goes_before_each_activation_and_no_layer_changes_its_name():
 @pytest.mark.parametrize("norm", [True, False])
 def test_layer_norm_after_a_convolution_is_over_channels_and_positions_and_replaces_a_batch_norm(norm):
     model = conv(norm)
-    LayerNorm().reshape(model)
+    LayerNorm().reshape(model, "")
     assert [type(m).__name__ for m in model][:3] == ["Conv2d", "GroupNorm", "ReLU"]
     assert not any("running" in name for name in model.state_dict())
     x = torch.randn(2, 3, 6, 6)
@@ -138,18 +140,18 @@ def test_layer_norm_after_a_convolution_is_over_channels_and_positions_and_repla
 def test_a_relu_that_is_used_twice_gets_a_norm_at_each_place():
     relu = nn.ReLU()
     model = nn.Sequential(nn.Linear(3, 4), relu, nn.Linear(4, 6), relu, nn.Linear(6, 2))
-    LayerNorm().reshape(model)
+    LayerNorm().reshape(model, "")
     assert [type(m).__name__ for m in model._modules.values()] == ["Linear", "LayerNorm", "ReLU"] * 2 + ["Linear"]
     assert model[4].normalized_shape == (6,) and model(torch.randn(5, 3)).shape == (5, 2)
 
 
-@pytest.mark.parametrize("order", [(CReLU, LayerNorm), (LayerNorm, CReLU)])
+@pytest.mark.parametrize("order", [(partial(CReLU, "all"), LayerNorm), (LayerNorm, partial(CReLU, "all"))])
 def test_both_together_in_either_order(order):
     for build, x in ((mlp, torch.randn(5, 3)), (conv, torch.randn(5, 3, 6, 6))):
         model = build()
         method = Combined([kind() for kind in order])
         assert method.reshapes
-        method.reshape(model)
+        method.reshape(model, "")
         kinds = [type(m).__name__ for m in model]
         assert kinds[1] in ("LayerNorm", "GroupNorm") and kinds[2] == "ConcatenatedReLU" and model(x).shape == (5, 2)
 
@@ -158,17 +160,17 @@ def test_layer_norm_refuses_what_has_no_place_for_it():
     for name in ("mini_resnet", "mini_vit"):
         model = models.build(name, 3, 0)
         with pytest.raises(ValueError, match=f"layer_norm needs.*{type(model).__name__} has none"):
-            LayerNorm().reshape(model)
+            LayerNorm().reshape(model, "")
     with pytest.raises(ValueError, match="layer norm yet"):
-        LayerNorm().reshape(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.GELU()))
+        LayerNorm().reshape(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.GELU()), "")
 
 
-@pytest.mark.parametrize("kind", [CReLU, LayerNorm])
-def test_a_reshaped_network_trains_and_its_head_is_where_it_was(world, kind):
-    fitted = fit(PHASES, world, intervention=kind()).model
+@pytest.mark.parametrize("method", [CReLU("all"), LayerNorm()])
+def test_a_reshaped_network_trains_and_its_head_is_where_it_was(world, method):
+    fitted = fit(PHASES, world, intervention=method).model
     fresh = models.build("mini_simplenet", 3, train.generator(0, "model").initial_seed())
     first, before = fitted.features[0].weight, fresh.features[0].weight
     assert fitted.classifier.weight.shape == fresh.classifier.weight.shape
     assert not torch.equal(first, before[: len(first)])
     smaller = sum(p.numel() for p in fitted.parameters()) < sum(p.numel() for p in fresh.parameters())
-    assert smaller == (kind is CReLU)
+    assert smaller == isinstance(method, CReLU)

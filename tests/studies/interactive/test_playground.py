@@ -131,7 +131,7 @@ def test_a_method_without_a_report_is_compared_tensor_by_tensor(place):
     norms = {row["name"] for row in rows if "bn" in row["name"] or "downsample.1" in row["name"]}
     assert kept == {"fc.weight", "fc.bias"} | norms
     assert all(row["reset"] == 0 for row in playground.look(choose(case="ema"), place, images=2).rows)
-    wider = choose(network="simplenet", case="crelu + scratch")
+    wider = choose(network="simplenet", case="crelu(where=all) + scratch")
     playground.ready(wider, place)
     seen = playground.look(wider, place, images=2)
     assert len(seen.after.weights) != len(seen.before.weights)
