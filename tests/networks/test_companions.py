@@ -82,14 +82,16 @@ def test_logits_head_and_seed(name):
         model = architecture.build(7).eval()
         images = torch.rand(2, 3, architecture.image_size, architecture.image_size)
         assert model(images).shape == (2, 7)
-    head = model.get_submodule(architecture.head)
+    head, name_of = model.get_submodule(architecture.head), architecture.head
+    if isinstance(head, nn.Sequential):
+        head, name_of = head[-1], f"{name_of}.{len(head) - 1}"
     assert isinstance(head, nn.Linear) and head.out_features == 7
     assert head is [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     assert architecture.family in models.FAMILIES and architecture.title
     if name in MINIS:
         one, same, other = (models.build(name, 7, seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(one[key], same[key]) for key in one)
-        assert not torch.equal(one[f"{architecture.head}.weight"], other[f"{architecture.head}.weight"])
+        assert not torch.equal(one[f"{name_of}.weight"], other[f"{name_of}.weight"])
 
 
 @pytest.mark.parametrize("name", NAMES + MINIS)
