@@ -1,7 +1,6 @@
 """Data sets by name: packed once as one uint8 array in a folder, with a manifest; split by a recorded seed."""
 
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,33 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TITLES = {
-    "source": "source task of the miniature world",
-    "source_small": "a fifth of the source task",
-    "photos": "photographs (mirrors DTD)",
-    "elpv": "solar cells (mirrors Brain Tumor)",
-    "fruits": "fruits (mirrors Fruit25)",
-    "photos_64": "photographs, 64 pixels",
-    "elpv_64": "solar cells, 64 pixels",
-    "photos_128": "photographs, 128 pixels",
-    "elpv_128": "solar cells, 128 pixels",
-    "dtd": "DTD",
-    "dtd_official": "DTD, official partition 1",
-    "dtd_grouped": "DTD, duplicates kept together",
-    "brain_tumor": "Brain Tumor",
-    "brain_tumor_grouped": "Brain Tumor, duplicates kept together",
-    "fruit25": "Fruit25",
-    "fruit25_grouped": "Fruit25, duplicates kept together",
-    "digits": "digits (mirrors MNIST)",
-    "world_10": "world, 10 classes (mirrors CIFAR-10)",
-    "world_20": "world, 20 classes (mirrors CIFAR-100)",
-    "world_40": "world, 40 classes (mirrors Tiny ImageNet)",
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "tiny_imagenet": "Tiny ImageNet",
-}
-FOLDER = re.compile(r"folder_[a-z0-9_]+-[0-9a-f]{8}")  # what `own.pack_folder` names a user's images
+from .training.catalogue import FOLDER, RECIPES, TITLES
 
 
 @dataclass(frozen=True)
@@ -44,7 +17,8 @@ class Dataset:
     """A packed data set in memory.
 
     images: uint8 [n, height, width, 3]; labels: int64 [n]; test: bool [n], True for the held-out test items;
-    mean, std: float32 [3], of the items that are not test, in 0..1; sha256 identifies the content.
+    mean, std: float32 [3], of the items that are not test, in 0..1; sha256 identifies the content; groups: int64 [n],
+    what belongs on one side of the validation split (test items: -1), or None.
     """
 
     name: str
@@ -56,6 +30,7 @@ class Dataset:
     mean: Tensor
     std: Tensor
     sha256: str
+    groups: Tensor | None = None
 
 
 def known_path(folder: str | Path, name: str) -> Path:
@@ -66,11 +41,12 @@ def known_path(folder: str | Path, name: str) -> Path:
 
 
 def missing(path: Path) -> FileNotFoundError:
-    """The error for a data set that is not packed at ``path``."""
+    """The error for a data set that is not packed at ``path``, or by a version that packed it in another way."""
     remedy = f"run `plasticity prepare {path.name} --data {path.parent}`, or notebook 00_data_prep"
     if path.name not in TITLES:
         remedy = "pack these images again (notebook 46_your_own_model), or give the data folder they were packed into"
-    return FileNotFoundError(f"data set {path.name!r} is not packed in {path.parent}: {remedy}")
+    state = "was packed by another version, in another way," if outdated(path) else "is not packed"
+    return FileNotFoundError(f"data set {path.name!r} {state} in {path.parent}: {remedy}")
 
 
 def damaged(path: Path, error: object) -> ValueError:
@@ -86,6 +62,17 @@ def manifest(path: Path) -> dict:
         raise damaged(path, error) from None
 
 
+def outdated(path: Path) -> bool:
+    """Whether the data set packed at ``path`` is of another recipe than this version's (`RECIPES`)."""
+    known = path.name in RECIPES and (path / "manifest.json").is_file()
+    return known and manifest(path).get("recipe") != RECIPES[path.name]
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a data set is packed at ``path`` as this version packs it."""
+    return (path / "manifest.json").is_file() and not outdated(path)
+
+
 @lru_cache(maxsize=4)
 def load(folder: str | Path, name: str) -> Dataset:
     """The packed data set ``name``.
@@ -97,24 +84,36 @@ def load(folder: str | Path, name: str) -> Dataset:
     and for damaged files.
     """
     path = known_path(folder, name)
-    if not (path / "manifest.json").is_file():
+    if not is_packed(path):
         raise missing(path)
     facts = manifest(path)
     try:
         images = np.load(path / "images.npy", mmap_mode="c")
-        labels, test = (np.load(path / f"{part}.npy") for part in ("labels", "test"))
+        parts = ["labels", "test", *(["groups"] if (path / "groups.npy").is_file() else [])]
+        labels, test, *groups = (torch.from_numpy(np.load(path / f"{part}.npy")) for part in parts)
     except (ValueError, EOFError, OSError) as error:
         raise damaged(path, error) from None
     if list(images.shape) != facts["shape"]:
         raise damaged(path, f"its manifest says {facts['shape']}, its images {images.shape}")
-    arrays = (torch.from_numpy(array) for array in (images, labels, test))
     names = (tuple(facts[part]) for part in ("class_names", "sources"))
-    return Dataset(name, *arrays, *names, torch.tensor(facts["mean"]), torch.tensor(facts["std"]), facts["sha256"])
+    mean, std = (torch.tensor(facts[part]) for part in ("mean", "std"))
+    return Dataset(name, torch.from_numpy(images), labels, test, *names, mean, std, facts["sha256"], *groups)
 
 
 def split(dataset: Dataset, validation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices (train, validation) among the items that are not test; ``validation`` is the share, drawn at random."""
+    """Indices (train, validation) among the items that are not test; ``validation`` is the share, drawn at random.
+
+    Where there are groups, whole ones: that share of each class's, but at least one on each side.
+    """
     items = (~dataset.test).nonzero().flatten()
     items = items[torch.randperm(len(items), generator=generator)]
-    count = round(validation * len(items))
-    return items[count:], items[:count]
+    if dataset.groups is None or not validation:
+        count = round(validation * len(items))
+        return items[count:], items[:count]
+    groups, labels = dataset.groups[items], dataset.labels[items]
+    held = torch.zeros(len(items), dtype=torch.bool)
+    for label in labels.unique():
+        own = groups[labels == label].unique()
+        count = min(max(1, round(validation * len(own))), len(own) - 1)
+        held |= torch.isin(groups, own[torch.randperm(len(own), generator=generator)[:count]])
+    return items[~held], items[held]

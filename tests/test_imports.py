@@ -16,7 +16,7 @@ ALLOWED = {  # room: what it may import, besides itself
     "networks": {"files"},
     "reinit": {"networks", "training"},
     "training": set(),
-    "data": {"files"},
+    "data": {"files", "training"},
     "interventions": METHOD,
     "methods": METHOD | {"interventions"},
     "run": METHOD | {"interventions", "methods"},

@@ -224,7 +224,14 @@ def test_the_paper_grid_is_the_papers():
     assert len(runs) == 3 * 3 * 15 * 10
     assert {run.architecture for run in runs} == {"simplenet", "resnet50", "vit_b_16"}
     assert {run.dataset for run in runs} == {"dtd", "brain_tumor", "fruit25"}
-    assert all(run == Run(run.architecture, run.dataset, run.case, run.seed) for run in runs)
+    assert all(run == Run(run.architecture, run.dataset, run.case, run.seed, precision="tf32") for run in runs)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_papers_networks_run_in_the_released_codes_precision(name):
+    full_size = {"simplenet", "resnet50", "vit_b_16"} & set(PROFILES[name].architectures)
+    expected = "bf16" if name == "paper_bf16" else "tf32" if full_size else "fp32"
+    assert {run.precision for run in grid(PROFILES[name])} == {expected}
 
 
 def test_the_cases_are_base_and_three_fractions_of_four_methods():

@@ -89,6 +89,31 @@ def test_split_is_disjoint_seeded_and_never_test(world):
     assert torch.equal(validation, parts[1][1]) and not torch.equal(validation, parts[2][1])
 
 
+def test_without_groups_the_split_is_the_first_of_one_permutation(world):
+    packed = data.load(world, "photos")
+    items = torch.arange(72)[torch.arange(72) % 3 > 0]
+    for share, count in ((0.2, 10), (0.25, 12), (0, 0)):
+        shuffled = items[torch.randperm(48, generator=train.generator(7, "split"))]
+        parts = data.split(packed, share, train.generator(7, "split"))
+        assert torch.equal(parts[0], shuffled[count:]) and torch.equal(parts[1], shuffled[:count])
+
+
+@pytest.mark.parametrize(("share", "held"), [(0, 0), (0.05, 1), (0.2, 1), (0.4, 2), (0.99, 3)])
+def test_groups_are_held_out_whole_by_class_and_never_all(world, share, held):
+    packed = data.load(world, "photos")
+    groups = torch.where(
+        packed.test, -1, torch.arange(72) // 6
+    )  # four of each class, of four items that are learned from
+    packed, seen = replace(packed, groups=groups), set()
+    for seed in range(20):
+        learned, checked = data.split(packed, share, train.generator(seed, "split"))
+        assert len({*learned.tolist(), *checked.tolist()}) == 48 and len(checked) == 12 * held
+        assert not set(groups[learned].tolist()) & set(groups[checked].tolist())
+        assert [len(groups[checked][packed.labels[checked] == label].unique()) for label in range(3)] == [held] * 3
+        seen |= set(groups[checked].tolist())
+    assert len(seen) == (12 if held else 0), "each group is drawn at times"
+
+
 def test_early_stopping_counts_patience_epochs(world, tiny_run, monkeypatch):
     losses = iter([5.0, 3.0, 4.0, 3.5, 3.0, 9.0])  # lowest in epoch 2; an equal loss in epoch 5 is no improvement
     real = train.evaluate
@@ -311,7 +336,17 @@ def test_tf32_only_where_it_is_asked_for(world, tiny_run, precision):
     asked = precision == "tf32"
     assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == asked
     assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == asked
+    assert (torch.backends.cuda.matmul.fp32_precision == "tf32") == asked
     assert torch.get_float32_matmul_precision() == ("high" if asked else "highest")
+
+
+def test_on_a_cpu_tf32_is_float32_bit_for_bit(world, tiny_run):
+    one, other = (
+        train.fit(tiny_run(max_epochs=1, precision=precision), world, "cpu", weights=world / "mini_resnet.pt")
+        for precision in ("fp32", "tf32")
+    )
+    assert one.history == other.history and one.metrics == other.metrics
+    assert all(torch.equal(a, b) for a, b in zip(*(f.model.state_dict().values() for f in (one, other)), strict=True))
 
 
 @pytest.mark.slow

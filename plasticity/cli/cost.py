@@ -75,8 +75,8 @@ def items(dataset: str, folder: str | Path) -> tuple[int, int, int]:
     if dataset in classic.SETS:
         known = classic.SETS[dataset]
         return known.train, known.test, known.classes
-    n = main_paper.published(dataset)
-    return n - n // 5, n // 5, len(main_paper.SETS[main_paper.VARIANTS[dataset][0]].drawn)
+    n, tested = main_paper.published(dataset), main_paper.published_test(dataset)
+    return n - tested, tested, len(main_paper.SETS[main_paper.VARIANTS[dataset][0]].drawn)
 
 
 def pixels_of(dataset: str, architecture: str, folder: str | Path) -> int:

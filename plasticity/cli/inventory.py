@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data import manifest
+from ..data import is_packed, manifest
 from ..datasets import main_paper
 from ..profiles import Profile
 from ..run import SOURCES
@@ -14,7 +14,7 @@ from ..weights import weights_file
 
 def inventory(profile: Profile, place: Place) -> pd.DataFrame:
     """Which data sets and pretrained weights a profile needs, and whether they are there: kind, name, there."""
-    rows = [("data set", name, (Path(place.data) / name / "manifest.json").is_file()) for name in profile.all_datasets]
+    rows = [("data set", name, is_packed(Path(place.data) / name)) for name in profile.all_datasets]
     for name in profile.architectures:
         generated = not all(there for _, _, there in rows) and profile.weights in SOURCES
         rows.append(("weights", name, not generated and has_weights(name, profile.weights, place.data)))

@@ -20,7 +20,7 @@ from .cores import usable_cores
 from .layout import shown
 from .prepare import packing, write
 from .root import project_root
-from .splits import SEED, TEST_SHARE, grouped
+from .splits import SEED, TEST_SHARE, allotted, grouped
 from .world import PHOTOS, Arrays
 
 FEWEST = 5  # images of a class, so that training, validation and test get some
@@ -148,6 +148,9 @@ def _digest(found: Listing, size: int) -> str:
         contents = pool.map(file_sha256, [found.root / file for file in found.files])
         lines = [f"{content} {file}" for content, file in zip(contents, found.files, strict=True)]
     lines.insert(0, f"{size} {SEED}")
+    sizes = np.bincount(found.labels)
+    if found.test is None and (allotted(sizes) != np.maximum(1, np.rint(TEST_SHARE * sizes))).any():
+        lines[0] += " by largest remainder"  # before, each class was rounded for itself: another set of test items
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:8]
 
 

@@ -2,9 +2,10 @@
 
     plasticity prepare dtd --data data [--source FOLDER OR ARCHIVE] [--any-count]
 
-DTD (Cimpoi et al. 2014), Brain Tumor (Kaggle, four classes) and Fruit25, 25 classes of Kaggle's Fruits-100. None of
-them comes with the paper's own test split, so each has variants: a stratified fifth (the paper's "96 training samples
-per class" of DTD's 120 is that), the same with duplicates kept on one side, and for DTD the official partition 1.
+DTD (Cimpoi et al. 2014), Brain Tumor (Kaggle, four classes) and Fruit25, 25 classes of Kaggle's Fruits-100. The paper's
+own test splits are not published. The printed digits fit 1,128, 1,431 and 1,250 test items (notebook 40): a stratified
+fifth of DTD's 5,640 and Brain Tumor's 7,153, and Fruits-100's folder val, 50 images a class. Each has variants: that
+split, the same with duplicates kept on one side, and for DTD the official partition 1.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ import numpy as np
 from ..files import require_space
 from . import decode, duplicates
 from .archives import Remote, few, find, visible
-from .splits import SEED, TEST_SHARE, grouped, stratified
+from .splits import SEED, TEST_SHARE, grouped, stratified, without_duplicates
 from .world import Arrays
 
 DTD_CLASSES = tuple(
@@ -57,6 +58,7 @@ class RealSet:
     home: str = ""
     spellings: dict[str, str] | None = None  # folder name, lower case without _, - and spaces -> class; None: the same
     draw: int | None = None  # so many of the classes are drawn with SEED
+    held_out: str = ""  # the part that is the test split; "": none is
 
     def class_of(self, folder: str) -> str | None:
         """The class that a folder name means, or None."""
@@ -118,6 +120,7 @@ SETS = {
         parts={"train": 400, "val": 50},  # not test/: its folders are numbers, and that test/7 is class 7 is not proven
         total=45_000,
         draw=25,  # which 25 the authors drew is not known
+        held_out="val",
     ),
 }
 VARIANTS = {  # name -> its set, its test split
@@ -126,7 +129,7 @@ VARIANTS = {  # name -> its set, its test split
     "dtd_grouped": ("dtd", "grouped"),
     "brain_tumor": ("brain_tumor", "stratified"),
     "brain_tumor_grouped": ("brain_tumor", "grouped"),
-    "fruit25": ("fruits100", "stratified"),
+    "fruit25": ("fruits100", "official"),
     "fruit25_grouped": ("fruits100", "grouped"),
 }
 
@@ -196,6 +199,16 @@ def _class_folders(folder: Path, real_set: RealSet) -> dict[Path, str]:
     return {f: name for f in visible(folder) if (name := real_set.class_of(f.name)) and f.is_dir()}
 
 
+def held_out(listing: Listing, part: str) -> np.ndarray:
+    """True for the items of a part. Raises ValueError for classes that have none in it, or none elsewhere."""
+    test = np.array([file.startswith(f"{part}/") for file in listing.files])
+    for chosen, where in ((test, f"in {part}"), (~test, f"but in {part}")):
+        if len(lacking := np.setdiff1d(listing.labels, listing.labels[chosen])):
+            names = [Path(listing.files[np.argmax(listing.labels == label)]).parent.name for label in lacking]
+            raise ValueError(f"{listing.root} has no images of {few(names)} {where}; copy or unpack it again")
+    return test
+
+
 def official(listing: Listing) -> np.ndarray:
     """DTD's partition 1: True for the items of labels/test1.txt; train1.txt and val1.txt have the rest.
 
@@ -228,15 +241,21 @@ def assemble(folder: Path, name: str, source: str | Path | None, complete: bool,
     listing = read(locate(raw.path, real_set), real_set, complete)
     labels, n = listing.labels, len(listing.files)
     require_space(target, n * 3 * decode.SIZE**2, f"packing {name!r}")
-    split = {"kind": kind, "seed": SEED, "share": TEST_SHARE}
-    if kind == "official":
-        split, test = {"kind": kind, "partition": 1}, official(listing)  # before decoding, since it may find faults
+    split, test = {"kind": kind, "seed": SEED, "share": TEST_SHARE}, None
+    if real_set.held_out:  # before decoding, since it may find faults
+        split, test = {"kind": kind, "part": real_set.held_out}, held_out(listing, real_set.held_out)
+    elif kind == "official":
+        split, test = {"kind": kind, "partition": 1}, official(listing)
     images = decode.reserve(target / "images.npy", n)
     digests, hashes = decode.decode([listing.root / file for file in listing.files], images)
     exact, near = duplicates.exact_groups(digests), duplicates.near_groups(hashes)
-    if kind != "official":
-        remedy = f"use {name.removesuffix('_grouped')}, the same without groups"
-        test = grouped(labels, near, real_set.drawn, remedy) if kind == "grouped" else stratified(labels)
+    remedy = f"use {name.removesuffix('_grouped')}, the same without groups"
+    if kind == "grouped" and test is not None:
+        test = without_duplicates(test, labels, near, real_set.drawn, remedy)
+    elif kind == "grouped":
+        test = grouped(labels, near, real_set.drawn, remedy)
+    elif kind == "stratified":
+        test = stratified(labels)
     found = {name: duplicates.report(groups, labels, test) for name, groups in (("exact", exact), ("near", near))}
     facts = {
         "split": split,
@@ -254,3 +273,11 @@ def published(name: str) -> int:
     """How many images a variant has if nothing is missing."""
     real_set = SETS[VARIANTS[name][0]]
     return real_set.total * len(real_set.drawn) // len(real_set.classes)
+
+
+def published_test(name: str) -> int:
+    """How many of them are test items; at most, where duplicates are kept on one side."""
+    real_set = SETS[VARIANTS[name][0]]
+    if real_set.held_out:
+        return real_set.parts[real_set.held_out] * len(real_set.drawn)
+    return published(name) // 3 if VARIANTS[name][1] == "official" else round(TEST_SHARE * published(name))

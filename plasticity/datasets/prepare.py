@@ -1,14 +1,16 @@
 """Packing: raw or generated images become one array with a manifest."""
 
+import contextlib
 import hashlib
 import json
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from ..data import TITLES, known_path, manifest, missing
+from ..data import RECIPES, TITLES, is_packed, known_path, manifest, missing, outdated
 from ..files import require_space
 from . import classic, main_paper
 from .archives import atomic_folder
@@ -20,14 +22,15 @@ def prepare(folder: str | Path, name: str, source: str | Path | None = None, com
 
     The papers' data sets (`main_paper.VARIANTS`, `classic.SETS`) are taken from ``source`` (a folder or archive), else
     from ``folder/raw``, else downloaded; set PLASTICITY_OFFLINE=1 to skip downloads. ``complete=False`` permits copies
-    with fewer images than published.
+    with fewer images than published. A set that another version packed in another way (`data.RECIPES`) is packed
+    again, and the old one kept beside it.
 
     Raises ValueError for an unknown name, wrong counts or classes (named), a damaged file (named), and for a set that
     was packed with ``complete=False`` and is not complete; FileNotFoundError that says what to put where; OSError
     without room.
     """
     path = known_path(folder, name)
-    if (path / "manifest.json").is_file():
+    if is_packed(path):
         facts = manifest(path)
         if complete and not facts.get("complete", True):
             raise ValueError(
@@ -46,14 +49,16 @@ def prepare(folder: str | Path, name: str, source: str | Path | None = None, com
             with packing(folder, name) as target:
                 write(target, *room.assemble(Path(folder), name, source, complete, target))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"data set {name!r} is not in {path}: {error}") from None
+            state = "was packed by another version, in another way," if outdated(path) else "is not"
+            raise FileNotFoundError(f"data set {name!r} {state} in {path}: {error}") from None
     return path
 
 
 def ensure(folder: str | Path, name: str) -> Path:
-    """The same, but a set that is packed already is left as it is, complete or not, and not even looked at."""
+    """The same, but a set that is packed already is left as it is, complete or not."""
     path = known_path(folder, name)
-    return path if (path / "manifest.json").is_file() else prepare(folder, name)
+    complete = not outdated(path) or manifest(path).get("complete", True)
+    return path if is_packed(path) else prepare(folder, name, complete=complete)
 
 
 def pack(folder: str | Path, name: str, arrays: Arrays, facts: dict | None = None) -> Path:
@@ -63,21 +68,38 @@ def pack(folder: str | Path, name: str, arrays: Arrays, facts: dict | None = Non
     return Path(folder) / name
 
 
-def packing(folder: str | Path, name: str) -> AbstractContextManager[Path]:
-    """A temporary folder for `write` that becomes ``folder/name``. Raises FileExistsError if that is there already."""
+@contextlib.contextmanager
+def packing(folder: str | Path, name: str) -> Iterator[Path]:
+    """A temporary folder for `write` that becomes ``folder/name``, in the place of one that another version
+    packed in another way. Raises FileExistsError if anything else is there already."""
     path = Path(folder) / name
-    if path.exists():
+    if path.exists() and not outdated(path):
         raise FileExistsError(f"{path} exists; move it away before packing {name!r} again")
-    return atomic_folder(path)
+    with atomic_folder(path) as target:
+        yield target
+        if outdated(path):
+            keep_beside(path)
+
+
+def keep_beside(path: Path) -> None:
+    """Rename a packed set of an older recipe, and say so."""
+    kept = path.with_name(f"{path.name}-recipe{manifest(path).get('recipe', 1)}")
+    while kept.exists():
+        kept = kept.with_name(kept.name + "~")
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        path.rename(kept)
+        now = f"{path} was packed by another version, and is packed again; the old one is now {kept}"
+        print(f"{now}; runs recorded on it do not go together with new ones", file=sys.stderr)
 
 
 def write(target: Path, arrays: Arrays, facts: dict) -> None:
-    """Write ``{images,labels,test}.npy`` and ``manifest.json``, which ``facts`` join, to the folder ``target``.
+    """Write ``{images,labels,test}.npy``, ``groups.npy`` where there are groups, and ``manifest.json``, which ``facts``
+    join, to the folder ``target``.
 
     Images that are a memory map of ``target/images.npy`` are there already. Raises OSError if the disk has no room.
     """
     digest = hashlib.sha256()
-    for part in ("images", "labels", "test"):
+    for part in ("images", "labels", "test", *(["groups"] if arrays.groups is not None else [])):
         array, file = np.asarray(getattr(arrays, part)), target / f"{part}.npy"
         mapped = file.is_file()
         require_space(target, 0 if mapped else array.nbytes, f"packing {target.name!r}")
@@ -102,6 +124,8 @@ def write(target: Path, arrays: Arrays, facts: dict) -> None:
         "test_counts": dict(zip(names, test_counts, strict=True)),
         "versions": {package: version(package) for package in ("numpy", "pillow", "imagehash")},
     }
+    if target.name in RECIPES:
+        content["recipe"] = RECIPES[target.name]
     (target / "manifest.json").write_text(json.dumps(content | facts), "utf-8")
 
 

@@ -10,12 +10,26 @@ SEED = 0
 TEST_SHARE = 0.2
 
 
+def allotted(sizes: np.ndarray, share: float = TEST_SHARE) -> np.ndarray:
+    """How many test items each class gets, int [classes]: round(share x all) together, but at least 1 each.
+
+    By largest remainder: the whole part of share x size each, and one more where most of the fraction is lost (the
+    first of equals). Each class rounded for itself would miss the total by up to half an item a class.
+    """
+    exact = np.round(share * np.asarray(sizes), 9)
+    counts = np.maximum(1, np.floor(exact)).astype(int)
+    rest = max(0, round(share * np.sum(sizes)) - counts.sum())
+    lost = np.round(exact - counts, 9)  # as 1.2 and 2.2 are stored, their fractions differ
+    counts[np.argsort(-lost, kind="stable")[:rest]] += 1
+    return counts
+
+
 def stratified(labels: np.ndarray, seed: int = SEED, share: float = TEST_SHARE) -> np.ndarray:
-    """True for test items, bool [n]: round(share x n) of each class but at least 1, drawn at random."""
+    """True for test items, bool [n]: as many of each class as `allotted` says, drawn at random."""
     rng, test = np.random.default_rng(seed), np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        items = np.flatnonzero(labels == label)
-        test[rng.permutation(items)[: max(1, round(share * len(items)))]] = True
+    present, sizes = np.unique(labels, return_counts=True)
+    for label, count in zip(present, allotted(sizes, share), strict=True):
+        test[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
     return test
 
 
@@ -37,10 +51,23 @@ def grouped(
         if (taken + counts <= target).all():
             test[parts[i]] = True
             taken += counts
-    if not taken.all():
-        label = int(np.argmin(taken))
-        raise ValueError(
-            f"class {(names or range(label + 1))[label]!r} would have no test item: its duplicates form groups too "
-            f"large for a {TEST_SHARE:.0%} test split; {remedy}"
-        )
+    return _tested(test, labels, names, f"groups too large for a {TEST_SHARE:.0%} test split; {remedy}")
+
+
+def without_duplicates(
+    test: np.ndarray, labels: np.ndarray, groups: np.ndarray, names: Sequence[str] = (), remedy: str = "add others"
+) -> np.ndarray:
+    """A published test split (bool [n]) less the items whose group (int [n]) has items on the other side: they are
+    learned from, too. Raises as `grouped` does."""
+    kept = test & ~np.isin(groups, groups[~test])
+    return _tested(kept, labels, names, f"groups with items that are learned from; {remedy}")
+
+
+def _tested(test: np.ndarray, labels: np.ndarray, names: Sequence[str], why: str) -> np.ndarray:
+    """``test``, if each class has an item in it."""
+    counts = np.bincount(labels[test], minlength=labels.max() + 1)
+    if not counts.all():
+        label = int(np.argmin(counts))
+        name = (names or range(label + 1))[label]
+        raise ValueError(f"class {name!r} would have no test item: its duplicates form {why}")
     return test

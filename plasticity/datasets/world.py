@@ -90,6 +90,7 @@ class Arrays:
     test: np.ndarray  # bool [n], True = test item
     class_names: tuple[str, ...]  # unique
     sources: list[str]  # what each image is from, and for the photographs, where
+    groups: np.ndarray | None = None  # int64 [n], of items that belong on one side of the validation split; -1: none
 
 
 def quantise(images: np.ndarray) -> np.ndarray:
@@ -197,18 +198,28 @@ def photograph(name: str, halve: bool = True) -> np.ndarray:
     return grey
 
 
-def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n: int, name: str, pixels: int = SIZE):
-    """n grey images [pixels, pixels] from the columns left to right of a photograph, and what each is from.
+Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels of a photograph
 
-    Squares of ``pixels`` to 2.25 times as many, as far as the photograph is that large; flat ones (std below .03) are
-    refused while fewer than 20 n have been tried. Each gets a mean of .5 and, where it has that much contrast, a std of
-    .14 to .26.
+
+def cells(height: int, width: int) -> list[Box]:
+    """Six boxes side by side, 3 x 2 or 2 x 3, whichever has the larger squares in it."""
+    rows, columns = max(((3, 2), (2, 3)), key=lambda grid: min(height // grid[0], width // grid[1]))
+    tall, wide = height // rows, width // columns
+    return [(y * tall, (y + 1) * tall, x * wide, (x + 1) * wide) for y in range(rows) for x in range(columns)]
+
+
+def patches(rng: np.random.Generator, grey: np.ndarray, box: Box, n: int, limit: int, name: str, pixels: int = SIZE):
+    """n grey images [pixels, pixels] from a box of a photograph, and what each is from.
+
+    Squares of ``pixels`` to 2.25 times as many, at most ``limit``, and from two thirds of that where it allows no more:
+    squares as large as their box would all be one. Flat ones (std below .03) are refused while fewer than 20 n have
+    been tried. Each gets a mean of .5 and, where it has that much contrast, a std of .14 to .26.
     """
     images, sources, tries = [], [], 0
-    height, width = len(grey), right - left
+    top, bottom, left, right = box
     while len(images) < n:
-        size = min(int(rng.integers(pixels, 9 * pixels // 4)), height, width)
-        y, x = int(rng.integers(0, height - size + 1)), left + int(rng.integers(0, width - size + 1))
+        size = int(rng.integers(min(pixels, 2 * limit // 3), min(9 * pixels // 4, limit + 1)))
+        y, x = int(rng.integers(top, bottom - size + 1)), int(rng.integers(left, right - size + 1))
         patch = grey[y : y + size, x : x + size]
         tries += 1
         if patch.std() < 0.03 and tries < 20 * n:
@@ -223,28 +234,33 @@ def patches(rng: np.random.Generator, grey: np.ndarray, left: int, right: int, n
 def photos(seed: int = 0, pixels: int = SIZE) -> Arrays:
     """Grey patches of 20 photographs that come with scikit-image and scikit-learn, one class each; 24 train, 25 test.
 
-    Train patches lie in the left 55% of a photograph, test patches in the right 40%. Places and sizes in `sources` are
-    pixels of the photograph, but for those of `HALVED_PHOTOS`, which are first brought to half their size if ``pixels``
-    is 32 (and retina is always cut to its rows and columns 250 to 1150). Raises FileNotFoundError where an installed
-    package lacks a photograph.
+    Train patches lie in the left 55% of a photograph, four in each of six `cells`, which are its `groups`: patches of
+    two cells share no pixel, so neither do train and validation patches. Test patches lie in the right 40% and are of
+    the same sizes. Places and sizes in `sources` are pixels of the photograph, but for those of `HALVED_PHOTOS`, which
+    are first brought to half their size if ``pixels`` is 32 (and retina is always cut to its rows and columns 250 to
+    1150). Raises FileNotFoundError where an installed package lacks a photograph.
     """
     rng = np.random.default_rng(seed)
     images, sources = [], []
     for name, path in PHOTOS.items():
         grey = photograph(name, halve=pixels == SIZE)
-        width = grey.shape[1]
-        for left, right, n in ((0, int(0.55 * width), 24), (int(0.6 * width), width, 25)):
-            new_images, new_sources = patches(rng, grey, left, right, n, Path(path).name, pixels)
+        height, width = grey.shape
+        inner = cells(height, int(0.55 * width))
+        limit = min(inner[0][1], inner[0][3])  # the first cell's sides
+        for box, n in (*((cell, 4) for cell in inner), ((0, height, int(0.6 * width), width), 25)):
+            new_images, new_sources = patches(rng, grey, box, n, limit, Path(path).name, pixels)
             images, sources = images + new_images, sources + new_sources
     labels, test = np.repeat(np.arange(len(PHOTOS)), 49), np.tile(np.arange(49) >= 24, len(PHOTOS))
-    return Arrays(quantise(np.stack([images] * 3, 1)), labels, test, tuple(PHOTOS), sources)
+    groups = np.where(test, -1, 6 * labels + np.tile(np.arange(49) // 4, len(PHOTOS)))
+    return Arrays(quantise(np.stack([images] * 3, 1)), labels, test, tuple(PHOTOS), sources, groups)
 
 
-def elpv(seed: int = 0, pixels: int = SIZE, train: int = 50) -> Arrays:
+def elpv(seed: int = 0, pixels: int = SIZE, train: int = 100) -> Arrays:
     """Electroluminescence photographs of solar cells: mono- or polycrystalline x functional or defective.
 
     ``train`` (at most 213) train and 100 test images per class, of the cells that the experts were sure of (defect
-    probability 0 or 1). Source: the package elpv-dataset, CC BY-NC-SA 4.0. Cite Buerhop-Lutz et al. 2018 ("A benchmark
+    probability 0 or 1); the test images are the same for any ``train``. Source: the package elpv-dataset, CC BY-NC-SA
+    4.0. Cite Buerhop-Lutz et al. 2018 ("A benchmark
     for visual identification of defective solar cells in electroluminescence imagery", EU PVSEC) and Deitsch et al.
     2019 ("Automatic classification of defective photovoltaic module cells in electroluminescence images", Solar Energy)
     and 2021 ("Segmentation of photovoltaic module cells in uncalibrated electroluminescence images", MVA).
@@ -273,9 +289,9 @@ OFFLINE: dict[str, Callable[..., Arrays]] = {
     "elpv": elpv,
     "fruits": fruits,
     "photos_64": partial(photos, pixels=64),
-    "elpv_64": partial(elpv, pixels=64, train=100),
+    "elpv_64": partial(elpv, pixels=64, train=200),
     "photos_128": partial(photos, pixels=128),
-    "elpv_128": partial(elpv, pixels=128, train=100),
+    "elpv_128": partial(elpv, pixels=128, train=200),
     "digits": digits,
     **{name: partial(world, name) for name in WORLDS},
 }

@@ -1,5 +1,6 @@
 """A folder of images becomes a data set once."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from plasticity import data
 from plasticity.datasets import decode
 from plasticity.datasets.folder import EXAMPLE, about, example_folder, listing, pack_folder
 from plasticity.datasets.prepare import prepare
+from plasticity.files import file_sha256
 
 # "ignore": pipes that earlier tests left to the garbage collector
 pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -70,6 +72,18 @@ def test_a_folder_is_packed_once_and_a_changed_one_is_another(images, tmp_path):
     write(images / "ant" / "0.png", seed=1)
     assert len({name, larger, pack_folder(images, folder, 8)}) == 3
     assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == ["folder_my_photos"] * 3
+
+
+def test_a_folder_whose_classes_round_to_another_total_is_another_set_than_before(tmp_path):
+    """Three classes of 13 had 3 test items each, 9 of 39; of 10, they had and have 2, and keep their name."""
+    for each, tested, same in ((10, 6, True), (13, 8, False)):
+        root = tmp_path / f"of{each}"
+        for i in range(3 * each):
+            write(root / "abc"[i % 3] / f"{i}.png")
+        name, found = pack_folder(root, tmp_path, 8), listing(root)
+        assert data.load(tmp_path, name).test.sum() == tested
+        lines = ["8 0", *(f"{file_sha256(found.root / file)} {file}" for file in found.files)]
+        assert name.endswith(hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]) == same
 
 
 def test_equal_images_stay_on_one_side(images, tmp_path):

@@ -94,9 +94,45 @@ def test_fruit25_takes_train_and_val_and_never_the_numbered_test(made, tmp_path,
     assert dataset.class_names == tuple(sorted(dataset.class_names)) and len(set(dataset.class_names)) == 25
     assert len(dataset.images) == 125 == manifest["expected"] and manifest["drawn"] == {"seed": 0, "from": 100}
     assert Counter(source.split("/")[0] for source in dataset.sources) == {"train": 100, "val": 25}
+    assert [source.startswith("val/") for source in dataset.sources] == dataset.test.tolist()
+    assert manifest["split"] == {"kind": "official", "part": "val"} and set(manifest["test_counts"].values()) == {1}
     for source, label in zip(dataset.sources, dataset.labels, strict=True):
         assert source.split("/")[1] == dataset.class_names[label]
     assert (dataset.images.float().mean((1, 2, 3)) < 200).all()  # the decoys are white
+
+
+def test_grouped_fruit25_learns_from_the_val_images_that_train_has_too(tmp_path, small):
+    root = layouts.fruits100(tmp_path, 5)
+    sets = replace(real.SETS["fruits100"], parts={"train": 4, "val": 2}, total=600)
+    for name in real.FRUITS_100:  # a second image in val, which is one of train's
+        shutil.copy(root / "train" / name / "1.jpg", root / "val" / name / "copy.jpg")
+    real.SETS["fruits100"] = sets  # `small` puts it back
+    plain, grouped = (packed(tmp_path / "d", name, root) for name in ("fruit25", "fruit25_grouped"))
+    assert plain[1]["duplicates"]["exact"]["across_test"] == 25 and plain[0].test.sum() == 50
+    assert grouped[1]["duplicates"]["near"]["across_test"] == 0 and grouped[1]["split"]["part"] == "val"
+    kept = {source for source, test in zip(grouped[0].sources, grouped[0].test, strict=True) if test}
+    assert kept == {f"val/{name}/0.jpg" for name in grouped[0].class_names}
+
+
+def test_without_duplicates_by_hand():
+    labels, groups = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 2, 3, 4, 4])
+    test = np.array([True, False, True, True, False, False])
+    assert splits.without_duplicates(test, labels, groups).tolist() == [False, False, True, True, False, False]
+    with pytest.raises(ValueError, match="class 'b' would have no test item: .* groups with items that are learned"):
+        splits.without_duplicates(test, labels, np.array([1, 1, 2, 4, 4, 4]), ["a", "b"])
+
+
+def test_a_copy_of_fruits_needs_images_of_each_class_on_both_sides(tmp_path):
+    root = layouts.fruits100(tmp_path, 2)
+    (root / "train/abiu/1.jpg").rename(root / "val/abiu/1.jpg")
+    with pytest.raises(ValueError, match="no images of abiu but in val"):
+        prepare(tmp_path / "d", "fruit25", root, complete=False)
+    for file in ("0.jpg", "1.jpg"):
+        (root / "val/abiu" / file).rename(root / "train/abiu" / file)
+    with pytest.raises(ValueError, match="no images of abiu in val"):
+        prepare(tmp_path / "d", "fruit25", root, complete=False)
+    (root / "train/abiu/1.jpg").rename(root / "val/abiu/1.jpg")
+    assert data.manifest(prepare(tmp_path / "d", "fruit25", root, complete=False))["test_counts"]["abiu"] == 1
 
 
 def test_the_fruits_drawn_stay_the_same():
@@ -108,7 +144,9 @@ def test_the_fruits_drawn_stay_the_same():
 
 
 def test_published_counts():
-    assert {name: real.published(name) for name in ("dtd", "fruit25")} == {"dtd": 5640, "fruit25": 11_250}
+    published = {name: (real.published(name), real.published_test(name)) for name in real.VARIANTS}
+    assert published["dtd"] == published["dtd_grouped"] == (5640, 1128) and published["dtd_official"] == (5640, 1880)
+    assert published["brain_tumor"] == (7153, 1431) and published["fruit25"] == (11_250, 1250)  # the audit's sizes
 
 
 def empty_layout(root, real_set, parts=None):
@@ -195,6 +233,32 @@ def test_stratified_by_hand():
     test = splits.stratified(labels)
     assert np.bincount(labels[test]).tolist() == [2, 1, 1] and np.array_equal(test, splits.stratified(labels))
     assert not np.array_equal(test, splits.stratified(labels, seed=1))
+
+
+@pytest.mark.parametrize(
+    "sizes, expected",
+    [
+        ([120] * 47, [24] * 47),  # DTD
+        ([1772, 1788, 1791, 1802], [355, 358, 358, 360]),  # .4 .6 .2 .4: rounded each for itself, 1,430 of 7,153
+        ([1787, 1788, 1789, 1789], [357, 358, 358, 358]),  # .4 .6 .8 .8
+        ([13, 13, 13], [3, 3, 2]),  # 7.8 of 39; ties by class
+        ([6, 11, 16], [2, 2, 3]),  # 6.6 of 33
+        ([2, 1, 7], [1, 1, 1]),  # at least one each
+    ],
+)
+def test_test_items_are_allotted_by_largest_remainder(sizes, expected):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    assert (
+        splits.allotted(np.array(sizes)).tolist() == np.bincount(labels[splits.stratified(labels)]).tolist() == expected
+    )
+
+
+def test_a_class_whose_count_stays_keeps_its_test_items():
+    """The draw of each class is its own: only how much of it is taken may change."""
+    labels = np.repeat([0, 1], [1772, 5381])
+    rng, test = np.random.default_rng(0), splits.stratified(labels)
+    first, second = (rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1))
+    assert set(np.flatnonzero(test)) == {*first[:355], *second[:1076]}  # .4 .2 of 1,430.6
 
 
 def test_groups_stay_whole_and_a_giant_one_is_trained_on():

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
+import layouts
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,13 @@ from helpers import fill, tiny_arrays
 from layouts import largest_file
 
 from plasticity import data
+from plasticity.__main__ import main
 from plasticity.analysis.tables import PAPER_NAMES
+from plasticity.cli.inventory import inventory
 from plasticity.datasets import main_paper as real
 from plasticity.datasets.prepare import ensure, pack, packing, prepare, statistics, write
+from plasticity.profiles import PROFILES
+from plasticity.running.engine import Place
 
 
 def test_round_trip_and_statistics(tmp_path):
@@ -167,3 +173,78 @@ def test_a_disk_that_fills_while_packing_leaves_what_was_there(small_disk, tmp_p
     filler.unlink()
     pack(small_disk, "elpv", arrays)
     assert data.load(small_disk, "elpv").images.shape == (300, 32, 32, 3)
+
+
+def packed_by_an_older_version(folder, name, facts=None):
+    """A set as it was before its manifest named its recipe; returns its bytes."""
+    path = pack(folder, name, tiny_arrays(), facts)
+    manifest = data.manifest(path)
+    manifest.pop("recipe", None)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "again", [prepare, ensure, lambda *where: main(["prepare", where[1], "--data", str(where[0])])]
+)
+def test_what_an_older_version_packed_in_another_way_is_refused_then_packed_again_and_kept(tmp_path, capsys, again):
+    before = packed_by_an_older_version(tmp_path, "photos")
+    with pytest.raises(FileNotFoundError, match="'photos' was packed by another version.*`plasticity prepare photos"):
+        data.load(tmp_path, "photos")
+    assert not inventory(PROFILES["mini"], Place(str(tmp_path), ""))["there"].any()
+    again(tmp_path, "photos")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "photos was packed by another version, and is packed again; the old one is now" in line
+    assert {file.name: file.read_bytes() for file in (tmp_path / "photos-recipe1").iterdir()} == before
+    packed = data.load(tmp_path, "photos")
+    assert len(packed.images) == 980 and packed.groups[~packed.test].unique().tolist() == list(range(120))
+    assert (packed.groups[packed.test] == -1).all() and data.manifest(tmp_path / "photos")["recipe"] == 2
+    again(tmp_path, "photos")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "photos-recipe1"]
+    assert capsys.readouterr().err == ""
+
+
+def test_two_old_ones_are_both_kept(tmp_path):
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "elpv", ignore_errors=True)
+        packed_by_an_older_version(tmp_path, "elpv")
+        pack(tmp_path, "elpv", tiny_arrays(seed=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elpv", "elpv-recipe1", "elpv-recipe1~"]
+
+
+@pytest.mark.parametrize("name", ["fruits", "source", "digits", "world_10", "dtd", "cifar10"])
+def test_sets_that_are_packed_as_ever_are_left_as_they_are(tmp_path, name):
+    before = packed_by_an_older_version(tmp_path, name)
+    assert prepare(tmp_path, name) == ensure(tmp_path, name) == tmp_path / name
+    assert len(data.load(tmp_path, name).images) == 72
+    assert {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} == before
+
+
+def test_an_old_real_set_stays_where_its_raw_files_are_gone_and_an_incomplete_one_may_be_so_again(tmp_path):
+    before = packed_by_an_older_version(tmp_path, "fruit25", {"complete": False, "expected": 11_250})
+    for again in (ensure, prepare):
+        with pytest.raises(FileNotFoundError, match="'fruit25' was packed by another version.*raw files are not in"):
+            again(tmp_path, "fruit25")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "fruit25").iterdir()} == before
+    layouts.fruits100(tmp_path / "raw", 2).rename(tmp_path / "raw" / "fruits100")
+    with pytest.raises(ValueError, match="not the whole of Fruit25"):
+        prepare(tmp_path, "fruit25")
+    ensure(tmp_path, "fruit25")
+    assert data.manifest(tmp_path / "fruit25")["recipe"] == 2 and (tmp_path / "fruit25-recipe1").is_dir()
+
+
+def test_a_failure_while_packing_again_leaves_the_old_one(tmp_path):
+    before = packed_by_an_older_version(tmp_path, "photos")
+    with largest_file(50_000), pytest.raises(OSError):
+        prepare(tmp_path, "photos")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert {file.name: file.read_bytes() for file in (tmp_path / "photos").iterdir()} == before
+
+
+def test_groups_come_back_and_decide_the_hash(tmp_path):
+    arrays = tiny_arrays()
+    grouped = replace(arrays, groups=np.where(arrays.test, -1, np.arange(72) // 6))
+    for name, each in (("a", arrays), ("b", grouped)):
+        pack(tmp_path / name, "photos", each)
+    a, b = (data.load(tmp_path / name, "photos") for name in "ab")
+    assert a.groups is None and np.array_equal(b.groups, grouped.groups) and a.sha256 != b.sha256
