@@ -233,8 +233,9 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[
     cost it nothing but the epochs since its last state. ``failed``: runs recorded as failed are set aside and tried
     again. Several processes may call this for the same folder at once: they share the runs.
 
-    Raises OSError as soon as the disk is full, and at the end RuntimeError, naming the first, for runs that this place
-    could not do, such as for missing weights.
+    Raises RecordError, before anything is done, if some of the runs were recorded on other data than there is now;
+    OSError as soon as the disk is full; and at the end RuntimeError, naming the first, for runs that this place could
+    not do, such as for missing weights.
     """
     runs = list(runs)
     for line in records.clear_the_way(runs, place.runs, failed):
@@ -242,8 +243,24 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[
     tidy(runs, place)
     todo = next_jobs_interleaved(records.missing(runs, place.runs))
     if todo:
+        require_same_data(runs, {run.dataset for run in todo}, place)
         perform_all(todo, place, retries)
     return records.load_runs(runs, place.runs)
+
+
+def require_same_data(runs: list[Run], datasets: set[str], place: Place) -> None:
+    """Raise RecordError if records of these runs began from other ``datasets`` than those packed here: with new ones
+    beside them, none could be read."""
+    for path in (Path(data_folder(place)) / name for name in datasets):
+        if data_sets.outdated(path):
+            prepare_.ensure(path.parent, path.name)
+        now = data_sets.manifest(path)["sha256"] if data_sets.is_packed(path) else None
+        for record in records.load_runs([run for run in runs if run.dataset == path.name], place.runs):
+            if now and (then := record.get("inputs", {}).get("data", now)) != now:
+                todo = f"move them away ({Path(place.runs) / '*' / path.name}-*), or give another results folder"
+                raise records.RecordError(
+                    f"records began from other data than {path} has now ({then[:8]}, {now[:8]}): {todo}"
+                )
 
 
 def recorded(runs, place: Place, command: str) -> list[dict]:

@@ -3,11 +3,12 @@
 import os
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from plasticity import train
+from plasticity import data, train
 from plasticity.__main__ import main
 from plasticity.cli.inventory import inventory
 from plasticity.datasets.folder import listing
@@ -106,6 +107,24 @@ def test_real_data_that_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="'dtd' is not in"):
         engine.prepare(PROFILES["paper"], place)
     assert not inventory(PROFILES["paper"], place)["there"].any()
+
+
+@pytest.mark.slow
+def test_runs_on_new_data_are_refused_before_they_would_mix_with_records_of_the_old(place, tiny_run):
+    runs = [tiny_run(case=case, max_epochs=1) for case in ("base", "10M")]
+    engine.run_all(runs[:1], place)
+    manifest = Path(place.data, "photos", "manifest.json")
+    manifest.write_text(manifest.read_text().replace('"recipe": 2', '"recipe": 1'))
+    engine.run_all(runs[:1], place)  # recorded: nothing to do, and nothing is packed again
+    assert not data.is_packed(manifest.parent)
+    with pytest.raises(
+        records.RecordError, match="photos has now .*move them away .*photos-.*, or give another results"
+    ):
+        engine.run_all(runs, place)
+    assert data.is_packed(manifest.parent) and records.missing(runs, place.runs) == runs[1:]
+    records.path_of(runs[0], place.runs).unlink()
+    data.load.cache_clear()  # the old one, as this process packed and loaded it itself
+    assert [record["status"] for record in engine.run_all(runs, place)] == ["done"] * 2
 
 
 def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, tiny_run, monkeypatch):
