@@ -2,10 +2,13 @@
 
     python benchmarks/step_cost.py [--batch 256] [--rounds 10] [--steps 20] [--device cuda] [--methods soft_rescaling
     "l2_init + ema"]
+    python benchmarks/step_cost.py --recycling [--rounds 3]
 
 ResNet-18 without its stem for 32 x 32 images, AdamW, the loop body of ``train.fit``; each method has a network of its
 own. What methods do after an epoch is not in it. The calls alone are timed afterwards, one kind at a time: the penalty
-with its backward pass, and ``after_step``.
+with its backward pass, and ``after_step``. ``--recycling`` takes continual backprop's ``after_step`` on VGG-16 (64
+pixels, rate 1e-4, all units mature, batch 16) apart: its redraws, as they are and by drawing the whole layer, in turns
+over the same 200 steps, and its utilities.
 """
 
 import argparse
@@ -17,6 +20,10 @@ import torch
 
 from plasticity import train
 from plasticity.data import Dataset
+from plasticity.methods import units as recycled
+from plasticity.methods.units import ContinualBackprop
+from plasticity.networks import table as networks
+from plasticity.networks.initialisers import draw_initial, sample
 from plasticity.run import Run
 from plasticity.running import provenance
 
@@ -96,6 +103,46 @@ def compare(text: str, data: Dataset, device: torch.device, rounds: int, steps: 
     )
 
 
+def recycling(device: torch.device, rounds: int) -> str:
+    """What continual backprop costs a step on VGG-16, by its parts, in milliseconds: each of the ``rounds``."""
+    model, images = networks.build("vgg16", 200, seed=0).to(device), torch.rand(16, 3, 64, 64, device=device)
+    initial = {name: value.clone() for name, value in model.state_dict().items()}
+    method, outputs, found = ContinualBackprop(maturity=0), {}, []
+    parts = {"generator": torch.Generator().manual_seed(0), "gradients": dict, "images": lambda n: images[:n]}
+    optimizer = torch.optim.AdamW(model.parameters())
+    method.prepare(model, train.Start(optimizer=optimizer, initial=initial, **parts))
+    layers = {id(initial[f"{units.name}.weight"]): units.producer for units in method.units}
+    for units in method.units:
+        units.source.register_forward_hook(lambda module, _, output: outputs.update({module: output.detach()}))
+    model(images).square().mean().backward()
+    optimizer.step()  # so that there are moments to clear
+
+    def whole(values, count, generator):
+        return draw_initial(layers[id(values)], "weight", count, generator)
+
+    recycle, taken = recycled.recycle, []
+    recycled.recycle = lambda *args: taken.append(seconds(lambda: recycle(*args), 1, device))
+    for i in range(rounds):
+        ways = {}
+        for name in ("now", "whole")[:: 1 if i % 2 else -1]:
+            recycled.sample = sample if name == "now" else whole
+            method.due = [0.0] * len(method.due)
+            taken.clear()
+            for step in range(200):
+                method.after_step(step)
+            ways[name] = 5 * sum(taken)
+        ways["outgoing"] = 1000 * seconds(lambda: [units.outgoing() for units in method.units], 5, device)
+        ways["activations"] = 1000 * seconds(lambda: [u.magnitude(outputs[u.source]) for u in method.units], 5, device)
+        found.append(ways | {"ratio": ways["whole"] / ways["now"]})
+    recycled.recycle, recycled.sample = recycle, sample
+    said = {k: ", ".join(f"{ways[k]:.2f}" for ways in found) for k in found[0]}
+    return (
+        f"continual backprop on VGG-16, ms per step, n = {rounds}: redraws {said['now']}, by whole layers "
+        f"{said['whole']}, ratio {said['ratio']}; sums of outgoing weights {said['outgoing']}; mean activations of 16 "
+        f"images {said['activations']}"
+    )
+
+
 def main():
     """Print where this ran, then one line per method; unknown names are said and skipped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -104,11 +151,14 @@ def main():
     parser.add_argument("--steps", type=int, help="steps a round; 1 on the CPU, 20 on a GPU")
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--recycling", action="store_true", help="continual backprop's parts, instead")
     options = parser.parse_args()
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     about = f"ResNet-18 at 32 x 32, batch {options.batch}, AdamW, fp32"
-    print(f"{provenance.machine()}, {name}, torch {torch.__version__}, {about}")
+    print(f"{provenance.machine()}, {name}, torch {torch.__version__}{'' if options.recycling else f', {about}'}")
+    if options.recycling:
+        return print(recycling(device, options.rounds))
     data, steps = noise(options.batch), options.steps or (20 if device.type == "cuda" else 1)
     for text in options.methods:
         try:
