@@ -142,10 +142,11 @@ def source(per_class: int = 200, seed: int = 0) -> Arrays:
 WORLD_TEXTURES = ("grating_wide", "checks_wide", "noise_white", "noise_cloud", "discs_large", "rings")
 WORLD_OBJECTS = tuple(f"{hue}_{shape}" for shape, hue in product(HUED_SHAPES, HUES))
 WORLD_PLACEMENT = {"turn": 0.3, "scale": (0.75, 1.0)}  # larger and more upright than the source's: fewer pixels
+WORLD_20 = (*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8])
 WORLDS = {  # name -> classes, train and test images a class, seed
     "world_10": (tuple(SHAPES)[:10], 100, 50, 10),
-    "world_20": ((*WORLD_TEXTURES, *tuple(SHAPES)[4:10], *WORLD_OBJECTS[:8]), 50, 25, 20),
-    "world_40": ((*WORLD_TEXTURES, *SHAPES, *WORLD_OBJECTS), 25, 15, 40),
+    "world_20": (WORLD_20, 50, 25, 20),
+    "world_20_few": (WORLD_20, 20, 25, 21),
 }
 
 

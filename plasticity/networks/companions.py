@@ -72,9 +72,9 @@ def cnn(num_classes: int, norm: bool = False) -> Chain:
 
 
 def mini_cnn(num_classes: int, norm: bool = False) -> Chain:
-    """The miniature of `cnn` for grey images of 8 pixels: two 3x3 convolutions of 16, 64 hidden units."""
-    features = convolutions(1, (16, "pool", 16, "pool"), padding=1, norm=norm)
-    return Chain(8, nn.Sequential(FirstChannel(), *features, nn.Flatten()), dense(num_classes, (16 * 2 * 2, 64)))
+    """The miniature of `cnn` for 16 pixels: two 3x3 convolutions of 16 with max-pools and 64 hidden units."""
+    features = convolutions(3, (16, "pool", 16, "pool"), padding=1, norm=norm)
+    return Chain(16, nn.Sequential(*features, nn.Flatten()), dense(num_classes, (16 * 4 * 4, 64)))
 
 
 mlp_bn, cnn_bn, mini_cnn_bn = (partial(network, norm=True) for network in (mlp, cnn, mini_cnn))

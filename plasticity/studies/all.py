@@ -6,7 +6,7 @@ from .. import profiles
 from ..networks.table import architecture
 from ..profiles import Profile
 from ..run import Run
-from .companions.runs import SIZES, STUDIES, study, unique
+from .companions import runs as companions
 from .sensitivity import runs as sensitivity
 
 
@@ -17,8 +17,8 @@ def grid(
     ValueError for an architecture or family that the profile does not have."""
     if profile.name in sensitivity.NAMES.values():
         runs = sensitivity.grid(profile)
-    elif profile.name in SIZES:
-        runs = dict.fromkeys(run for name in STUDIES for run in unique(study(profile, name)))
+    elif profile.name in companions.COMPANION.values():
+        runs = companions.grid(profile)
     else:
         return profiles.grid(profile, architectures, cases)
     names = {run: {run.architecture, architecture(run.architecture).family} for run in runs}

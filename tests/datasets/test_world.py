@@ -23,7 +23,7 @@ EXPECTED = {  # classes, train and test items, pixels; the source with four imag
     "fruits": (25, 400, 500, 32),
     "world_10": (10, 1000, 500, 16),
     "world_20": (20, 1000, 500, 16),
-    "world_40": (40, 1000, 600, 16),
+    "world_20_few": (20, 400, 500, 16),
     "photos_64": (20, 480, 500, 64),
     "elpv_64": (4, 800, 400, 64),
     "photos_128": (20, 480, 500, 128),

@@ -14,7 +14,7 @@ from ...analysis.paired import Difference, correlations, difference
 from ...analysis.verdict import MARGINS, NO_DIFFERENCE, UNTESTED, verdict
 from ...networks.table import ARCHITECTURES
 from .numbers import CLAIMS
-from .runs import TRAINABILITY
+from .sizes import TRAINABILITY
 from .tables import NOTHING, hares, optimisers
 
 STRONG = 0.5  # a correlation that is worth a warning

@@ -11,7 +11,7 @@ from plasticity.studies.companions.numbers import CLAIMS
 # "ignore": pipes that earlier tests left to the garbage collector
 pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 BOTH = " + l2 + augmentation"
-NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
+NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20_few", "mini_vgg": "world_20"}
 NOISE = {0: -0.01, 1: 0.01, 2: 0.0}  # by seed, as a share: an effect of two points is clear, one of none is not
 
 

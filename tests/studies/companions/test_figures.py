@@ -18,7 +18,7 @@ from plasticity.studies.companions import tables as companion_tables
 # "ignore": pipes that earlier tests left to the garbage collector
 pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 BOTH = " + l2 + augmentation"
-NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20", "mini_vgg": "world_40"}
+NETWORKS = {"mini_resnet18": "world_10", "mini_vit_tiny": "world_20_few", "mini_vgg": "world_20"}
 METHODS = "base l2 augmentation spectral_decoupling l2_init redo crelu layer_norm continual_backprop head_reset".split()
 METHODS += ["shrink_perturb", "25M", "selective_reinit", "soft_rescaling(features=0.01)", f"shrink_perturb{BOTH}"]
 HARES = [f"hare_tortoise(momentum={m}, epochs={n}){BOTH}" for m, n in ((0.9, 2), (0.99, 2), (0.99, 4))]
