@@ -32,6 +32,7 @@ from .training.optimizers import build_optimizer, lr_factor
 from .training.progress import Checkpoint, Fitted, Training
 from .weights import cached_weights, weights_file
 
+CURVE = 24  # points, at least, that a phase's test curve has, if it has as many epochs
 DIVERGED = 1e6  # a mean training loss above this has left every useful region; chance level is ln(classes), below 7
 
 
@@ -224,8 +225,8 @@ def _validation(training: Training, epoch: int) -> dict[str, float]:
     done, entry = epoch - training.first + 1, {}
     if run.scenario != "transfer":
         entry["phase"] = training.number
-    # A phase on a tenth of the data has ten times as many epochs: its test curve gets as many points as another's.
-    if training.chooses or done == phase.epochs or done % max(1, phase.epochs // run.max_epochs) == 0:
+    every = max(1, phase.epochs // min(CURVE, run.max_epochs))  # on a tenth of the data a phase has ten times as many
+    if training.chooses or done in (1, phase.epochs) or done % every == 0:
         loss, accuracy = evaluate(training.predictor, training.batches, training.watched, run.precision)
         entry |= {f"{kind}_loss": loss, f"{kind}_accuracy": accuracy}
     return entry

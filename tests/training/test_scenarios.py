@@ -174,7 +174,7 @@ def test_the_record_of_a_phased_run(folder):
     fitted = fit(RUN, folder)
     assert [row["phase"] for row in fitted.history] == [1] * 6 + [2] * 3
     tested, measured = ([name in row for row in fitted.history] for name in ("test_accuracy", "srank"))
-    assert tested == [False, True] * 3 + [True] * 3, "as many points per phase"
+    assert tested == [True, True, False, True, False, True] + [True] * 3, "as many points per phase, and its first"
     assert measured == [False, True] * 3 + [False, True, True], "every second, and each phase's last"
     metrics = fitted.metrics
     assert metrics["epochs"] == 9 and 0 <= metrics["train_accuracy"] <= 1 and "best_accuracy" not in metrics

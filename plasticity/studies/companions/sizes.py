@@ -112,8 +112,8 @@ MINI = replace(
     cells={"resnet18": ((0.1, 0.0), (1.0, 0.0), (1.0, 0.5))},
     whole=("mlp",),
     momenta=(0.87, 0.9987),
-    intervals=(1, 10, 24),
-    betas=(("beta1", 0.0), ("beta2", 0.9), ("epsilon", 1e-2)),
+    intervals=(1, 24),
+    betas=(("beta2", 0.9), ("epsilon", 1e-2)),
     compared={"resnet18": COMPARED, "vgg": FEW},
     remedied={
         "resnet18": REMEDIES,
@@ -127,7 +127,7 @@ MINI = replace(
 )
 ONE_EPOCH = {
     "averages": dict.fromkeys(FAMILIES, (0.95, 1)),
-    "momenta": (),
+    "momenta": (0.9,),
     "cells": {"vgg": ((0.1, 0.0),)},
     "whole": (),
 }
@@ -136,7 +136,7 @@ QUICK = replace(
     epochs=dict.fromkeys(MINI.epochs, 1),
     plain_epochs=dict.fromkeys(MINI.plain_epochs, 1),
     chunks=10,
-    intervals=(2,),
+    intervals=(),
     betas=BETAS,
     compared={"vgg": METHODS},
     remedied={"vgg": REMEDIES},

@@ -4,11 +4,14 @@ from collections import Counter
 
 import pytest
 
+from plasticity.datasets.world import WORLDS
 from plasticity.methods import registry as methods
 from plasticity.networks import table as models
 from plasticity.profiles import get_profile
 from plasticity.studies.all import grid
 from plasticity.studies.companions import runs as studies
+from plasticity.studies.companions.sizes import MINI as MINI_SIZE
+from plasticity.studies.companions.sizes import RESETS, WINDOWS
 from plasticity.training import scenarios
 
 PAPER, MINI, QUICK, REHEARSAL = (get_profile(f"companions{name}") for name in ("_paper", "", "_quick", "_rehearsal"))
@@ -118,6 +121,52 @@ def test_choosing_families_and_cases():
 def test_profiles_by_the_name_they_belong_to():
     assert studies.companion("quick").name == "companions_quick" and studies.companion("mini", repeats=2).repeats == 2
     with pytest.raises(
-        ValueError, match="'imagenet' has no companion studies; those that have: mini, quick, paper, rehearsal"
+        ValueError,
+        match="'sensitivity' has no companion studies; those that have: mini, quick, paper, rehearsal, imagenet",
     ):
-        studies.companion("imagenet")
+        studies.companion("sensitivity")
+
+
+def test_real_weights_have_transfer_alone():
+    profile = studies.companion("imagenet")
+    assert {run.case for run in grid(profile)} == set(profile.cases) and len(grid(profile)) == 2 * 5 * 7
+    with pytest.raises(ValueError, match="'companions_imagenet' has no companion experiments but on transfer"):
+        studies.study(profile, "50_warm_start")
+
+
+def test_soft_rescalings_baselines_have_the_strengths_found_for_each_scenario():
+    """Oh et al. 2025, tables 2 to 4: of VGG-16 (shrink & perturb's keep is 1 - lambda; SWR halves penalties)."""
+    parts = studies.study(PAPER, "52_soft_rescaling")
+    cases = {title: {run.case for run in runs if run.architecture == "vgg16"} for title, runs in parts.items()}
+    assert cases["warm start"] == {
+        *("base", "l2(strength=5e-06)", "l2_init(strength=5e-06)", "shrink_perturb"),
+        "soft_rescaling(features=0.01, classifier=0.1)",
+    }
+    assert cases["continual, limited"] == {
+        *("base", "l2(strength=5e-05)", "l2_init(strength=0.0005)", "shrink_perturb(keep=0.6)"),
+        "soft_rescaling(features=0.0001, classifier=1)",
+    }
+    assert "soft_rescaling(features=0.01, classifier=0.01)" in cases["continual, full"]
+    mlp = {run.case for run in parts["continual, limited"] if run.architecture == "mlp"}
+    assert "shrink_perturb(keep=0.8)" in mlp
+
+
+@pytest.mark.parametrize("family", MINI_SIZE.pairs)
+def test_averages_have_the_papers_windows_and_resets(family):
+    """H&T: 100 epochs of 195 steps, momentum .999, a reset every 10 epochs: 19.5 windows, 10 resets, 86% kept."""
+    dataset, epochs = MINI_SIZE.pairs[family][1], MINI_SIZE.epochs[family]
+    items = len(WORLDS[dataset][0]) * WORLDS[dataset][1] if dataset in WORLDS else 1198
+    per_epoch = items // MINI_SIZE.batch_size
+    momentum, interval = MINI_SIZE.averages[family]
+    assert epochs * per_epoch * (1 - momentum) == pytest.approx(WINDOWS, rel=0.02)
+    assert epochs / interval == pytest.approx(RESETS, abs=2.5)
+    assert 0.8 < 1 - momentum ** (interval * per_epoch) < 0.95
+
+
+def test_lengths_scale_the_averages_along():
+    runs = studies.study(MINI, "55_lengths")["lengths"]
+    hares = {(run.architecture, run.max_epochs): run.case for run in runs if "hare" in run.case}
+    assert hares["mini_vgg", 12] == "hare_tortoise(momentum=0.948, epochs=1) + l2 + augmentation"
+    assert hares["mini_vgg", 192] == "hare_tortoise(momentum=0.9968, epochs=20) + l2 + augmentation"
+    own = {run for part in ("fresh", "remedies") for run in studies.study(MINI, "50_warm_start")[part]}
+    assert {run for run in runs if run.max_epochs == 48} <= own, "the own length is not run twice"

@@ -102,7 +102,9 @@ def test_swap_takes_each_networks_own_data_from_the_other_parts():
 
     resnet, vgg = "mini_resnet18", "mini_vgg"
     swapped = of(
-        (resnet, "world_20_few", "single", 0.6), (resnet, "world_20_few", "warm_start", 0.4), (vgg, "world_10", "single", 0.7)
+        (resnet, "world_20_few", "single", 0.6),
+        (resnet, "world_20_few", "warm_start", 0.4),
+        (vgg, "world_10", "single", 0.7),
     )
     fresh = of((resnet, "world_10", "single", 0.8), ("mini_mlp_bn", "digits", "single", 0.9))
     assert tables.swap(swapped, fresh, of((resnet, "world_10", "warm_start", 0.5))).values.tolist() == [
