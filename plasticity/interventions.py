@@ -28,12 +28,10 @@ class Start:
     optimizer: torch.optim.Optimizer  # a new one for each phase
     gradients: Callable[[], dict[str, Tensor]]
     phase: int = 1  # counted from 1
-    steps: int = 0  # of the whole phase, which early stopping may cut short; 0: not known, so nothing is checked
-    epochs: int = 0  # of it
-    # whether the weights come from pretraining or from an earlier phase, not just from initialisation
-    learned: bool = True
-    # the state as initialised, before weights were loaded; read only
-    initial: dict[str, Tensor] = field(default_factory=dict)
+    steps_per_epoch: int = 0
+    shortest: tuple[int, int] = (0, 0)  # the least steps and epochs of any phase of the run; 0: not known
+    learned: bool = True  # whether the weights come from pretraining or an earlier phase, not just initialisation
+    initial: dict[str, Tensor] = field(default_factory=dict)  # the state as initialised, before loading; read only
     head: str = ""  # the name of the head's module
     images: Callable[[int], Tensor] | None = None
     precision: str = "fp32"  # of the forward pass: "fp32", "tf32", "bf16"

@@ -160,7 +160,7 @@ _sensitivity_quick = _derived(_quick, "sensitivity_quick", architectures=("mini_
 _sensitivity_paper = _derived(_paper, "sensitivity_paper", repeats=3, **_FEW)
 
 # The companion papers. Not crelu and layer_norm: they change layers, so that pretrained weights do not fit.
-HARE = "hare_tortoise(momentum=0.95, every=38)"  # steps: a reset keeps 1 - .95^38 = 86% of the way, as the paper's
+HARE = "hare_tortoise(momentum=0.95, steps=38)"  # steps: a reset keeps 1 - .95^38 = 86% of the way, as the paper's
 TRANSFER_CASES = (
     *("base", "10M", "25M", "biases", "l2", "l2_init", "l2_sp", "spectral_decoupling", "augmentation"),
     *("shrink_perturb(keep=0.8)", "redo", "continual_backprop", "selective_reinit", "head_only", "soft_rescaling"),

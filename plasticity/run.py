@@ -51,9 +51,7 @@ class Run:
     lr: float = 1e-3  # learning rate
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = (
-        "constant"  # "constant"; "cosine" to zero over max_epochs; "steps": a tenth after 1/2, and after 3/4
-    )
+    schedule: str = "constant"  # or "cosine", to zero over max_epochs; "steps": a tenth after 1/2, and after 3/4
     warmup: float = 0.0  # share of a phase's steps over which the learning rate rises linearly from zero
     clip: float = 0.0  # largest gradient norm; 0 for no clipping
     batch_size: int = 32
@@ -70,9 +68,7 @@ class Run:
     epsilon: float = 1e-8  # of adamw
     measure: int = 0  # every n epochs, and at phases' ends, plasticity metrics of the trained network (see measures)
     monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
-    tensors: str = (
-        "weights"  # which compete: "weights" (two or more dimensions), "no_head", "no_embeddings", "with_gains"
-    )
+    tensors: str = "weights"  # of two or more dimensions compete; or "no_head", "no_embeddings", "with_gains"
 
     def __post_init__(self):
         object.__setattr__(self, "case", methods.canonical(self.case))
@@ -132,6 +128,5 @@ class Run:
 
     def __str__(self) -> str:
         parts = [self.dataset, self.scenario, self.case, f"s{self.seed}", self.key]
-        return f"{self.architecture.replace('/', '-')}/" + "-".join(
-            part for part in parts if part != "transfer"
-        ).replace(" ", "")
+        name = "-".join(part for part in parts if part != "transfer").replace(" ", "")
+        return f"{self.architecture.replace('/', '-')}/{name}"

@@ -74,31 +74,31 @@ class HareTortoise(Ema):
     gets a copy, buffers included, so that the two never share memory (in the released code they do for a step); the
     optimiser keeps its state, the tortoise goes on through all phases.
 
-    momentum: mu, 0.999; every: optimiser steps between resets, 1950: section 4.3's 10 epochs of 195 steps (CIFAR-10 in
+    momentum: mu, 0.999; steps: optimiser steps between resets, 1950: section 4.3's 10 epochs of 195 steps (CIFAR-10 in
     batches of 256), after which the hare keeps 1 - mu^1950 = 86% of its way. epochs: above 0, epochs between resets
     instead, as over there, where an epoch on a tenth of the data is short. Both count through all phases.
     """
 
-    every: int = 1950
+    steps: int = 1950
     epochs: int = 0
 
     excludes = ("ema", "self_distillation")  # a network has one average
 
     def __post_init__(self):
         super().__post_init__()
-        if self.every < 1:
-            raise ValueError(f"HareTortoise: every={self.every} is outside its range [1, inf); {_WITHOUT}")
+        if self.steps < 1:
+            raise ValueError(f"HareTortoise: steps={self.steps} is outside its range [1, inf); {_WITHOUT}")
 
     def prepare(self, model, start):
-        """As `Ema`. ValueError for an interval that is longer than the phase."""
-        name, most = ("epochs", start.epochs) if self.epochs else ("every", start.steps)
-        if 0 < most < (interval := getattr(self, name)):
-            unit = "epochs" if self.epochs else "steps"
+        """As `Ema`. ValueError for an interval that is longer than any of the run's phases."""
+        name = "epochs" if self.epochs else "steps"
+        interval, most = getattr(self, name), start.shortest[name == "epochs"]
+        if 0 < most < interval:
             raise ValueError(
-                f"hare_tortoise: {name}={interval} is longer than phase {start.phase}, which has {most} {unit}; "
+                f"hare_tortoise: {name}={interval} is longer than the run's shortest phase, of {most} {name}; "
                 f"allowed: 1 to {most}. Lower {name} or train longer; {_WITHOUT}"
             )
-        self.steps_per_epoch = self.left = start.steps // max(1, start.epochs)
+        self.steps_per_epoch = self.left = start.steps_per_epoch
         self.due = False
         return super().prepare(model, start)
 
@@ -106,7 +106,7 @@ class HareTortoise(Ema):
         """As `Ema`; then the reset by steps, which waits for ``after_epoch`` if this was the epoch's last step."""
         super().after_step(step)
         self.left -= 1
-        self.due = not self.epochs and step % self.every == 0
+        self.due = not self.epochs and step % self.steps == 0
         if self.due and self.left:
             self._reset()
 

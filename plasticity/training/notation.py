@@ -1,4 +1,4 @@
-"""One way to write a thing and its numbers: ``hare_tortoise(momentum=0.9, every=99)``, for methods and scenarios alike.
+"""One way to write a thing and its numbers: ``hare_tortoise(momentum=0.9, steps=99)``, for methods and scenarios alike.
 
 A dataclass gives the name's parameters: their order, types and defaults. What equals its default is not written.
 """

@@ -56,7 +56,15 @@ class Training:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch; the incomplete last batch is left out."""
-        return max(1, len(self.phase.items) // self.run.batch_size)
+        return self._steps_of(self.phase)
+
+    def _steps_of(self, phase: Phase) -> int:
+        return max(1, len(phase.items) // self.run.batch_size)
+
+    @property
+    def shortest(self) -> tuple[int, int]:
+        """Steps and epochs of the phase that has least of each."""
+        return min(self._steps_of(p) * p.epochs for p in self.phases), min(p.epochs for p in self.phases)
 
     @property
     def steps(self) -> int:

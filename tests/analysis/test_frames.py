@@ -17,7 +17,7 @@ def test_a_row_has_the_configuration_the_metrics_and_the_phases_ends():
     first = {"epoch": 1, "phase": 1, "train_loss": 1.0, "test_accuracy": 0.2}
     end = {"epoch": 2, "phase": 1, "train_loss": 1.0, "weight_magnitude": 3.0, "srank": 7.0}
     last = {"epoch": 3, "phase": 2, "train_loss": 1.0, "test_accuracy": 0.6, "weight_magnitude": 5.0}
-    case = "hare_tortoise(momentum=0.99, every=2) + l2 + crop"
+    case = "hare_tortoise(momentum=0.99, steps=2) + l2 + crop"
     made = record(case, 4, 0.6, "warm_start(subset=0.2)", history=[first, end, last], train_accuracy=0.9)
     (row,) = run_table([made]).itertuples()
     assert (row.network, row.method, row.kind) == (

@@ -102,7 +102,7 @@ def test_the_average_only_watches_and_the_others_at_no_strength_are_the_average(
 # --- hare and tortoise ------------------------------------------------------------------------------------------------
 def test_the_hare_goes_back_at_its_epochs_and_no_others():
     model = network()
-    method = prepared(HareTortoise(momentum=0.5, every=1, epochs=3), model)
+    method = prepared(HareTortoise(momentum=0.5, steps=1, epochs=3), model)
     parameters, went_back = [id(p) for p in model.parameters()], []
     for epoch in range(1, 8):
         with torch.no_grad():
@@ -121,9 +121,9 @@ def test_the_hare_goes_back_at_its_epochs_and_no_others():
 
 def test_the_hare_goes_back_at_its_steps_and_no_others():
     """Phases of two epochs, of 2 and then of 3 steps; step 4 is the last of an epoch, whose end the hare awaits."""
-    model, method, step, moments = network(), HareTortoise(momentum=0.5, every=4), 0, []
+    model, method, step, moments = network(), HareTortoise(momentum=0.5, steps=4), 0, []
     for phase, length in ((1, 2), (2, 3)):
-        prepared(method, model, phase=phase, steps=2 * length, epochs=2)
+        prepared(method, model, phase=phase, steps_per_epoch=length, shortest=(4, 2))
         for epoch in (1, 2):
             for _ in range(length):
                 step += 1
@@ -138,17 +138,23 @@ def test_the_hare_goes_back_at_its_steps_and_no_others():
 
 def test_as_many_steps_as_an_epoch_has_are_an_epoch_bit_for_bit(world):
     single = replace(PHASES, scenario="single", schedule="constant", measure=1)  # six steps an epoch
-    one, other = (fit(single, world, intervention=HareTortoise(0.8, **n)) for n in ({"every": 6}, {"epochs": 1}))
+    one, other = (fit(single, world, intervention=HareTortoise(0.8, **n)) for n in ({"steps": 6}, {"epochs": 1}))
     assert same(one, other)
 
 
 @pytest.mark.parametrize(
     "interval, says",
     [
-        ({"every": 0}, r"every=0 is outside its range \[1, inf\); 'ema' is an average without resets"),
-        ({"every": 7}, "every=7 is longer than phase 1, which has 6 steps; allowed: 1 to 6. Lower every or train"),
-        ({"every": 1, "epochs": 3}, "epochs=3 is longer than phase 1, which has 2 epochs; allowed: 1 to 2. Lower ep"),
-        ({}, "every=1950 is longer than phase 1, which has 6 steps"),
+        ({"steps": 0}, r"steps=0 is outside its range \[1, inf\); 'ema' is an average without resets"),
+        (
+            {"steps": 7},
+            "steps=7 is longer than the run.s shortest phase, of 6 steps; allowed: 1 to 6. Lower steps or train",
+        ),
+        (
+            {"steps": 1, "epochs": 3},
+            "epochs=3 is longer than the run.s shortest phase, of 2 epochs; allowed: 1 to 2. Lower ep",
+        ),
+        ({}, "steps=1950 is longer than the run.s shortest phase, of 6 steps"),
     ],
 )
 def test_an_interval_that_never_ends_is_refused(world, interval, says):
@@ -159,10 +165,10 @@ def test_an_interval_that_never_ends_is_refused(world, interval, says):
 def test_the_default_interval_is_the_papers():
     """Ten epochs of 50,000 items in batches of 256; the hare keeps 86% of its way."""
     hare = HareTortoise()
-    assert hare.every == 10 * (50_000 // 256) and 1 - hare.momentum**hare.every == pytest.approx(0.858, abs=5e-4)
+    assert hare.steps == 10 * (50_000 // 256) and 1 - hare.momentum**hare.steps == pytest.approx(0.858, abs=5e-4)
 
 
-@pytest.mark.parametrize("text", ["every=4", "every=6", "epochs=2"])
+@pytest.mark.parametrize("text", ["steps=4", "steps=6", "epochs=2"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_killed_run_goes_on_bit_for_bit_between_and_at_resets(world, tmp_path, text, epoch):
     run = replace(PHASES, case=f"hare_tortoise(momentum=0.8, {text})", measure=1)
@@ -213,7 +219,7 @@ def test_through_two_phases_the_tortoise_goes_on(world):
             super().after_epoch(epoch)
             assert equal(self.hare, self.slow) == (epoch == 3)
 
-    fit(PHASES, world, intervention=Watched(0.8, every=4))  # of 3 + 3 + 6 + 6 steps
+    fit(PHASES, world, intervention=Watched(0.8, steps=4))  # of 3 + 3 + 6 + 6 steps
     assert Watched.begins == [(1, None, True), (2, True, False)]
 
 

@@ -30,9 +30,9 @@ TABLE = {
     "scratch": Row("scratch", "scratch"),  # in a run from scratch
     "ema": Row("ema(momentum=0.8)", "ema(momentum=0)", {"momentum": [1.0]}, True),
     "hare_tortoise": Row(
-        "hare_tortoise(momentum=0.8, every=4)",
-        "hare_tortoise(momentum=0, every=1)",
-        {"momentum": [1.0, 1.5], "every": [0]},
+        "hare_tortoise(momentum=0.8, steps=4)",
+        "hare_tortoise(momentum=0, steps=1)",
+        {"momentum": [1.0, 1.5], "steps": [0]},
         True,
     ),
     "self_distillation": Row(
@@ -181,7 +181,7 @@ FROZEN = {  # how something is taken out of training, by a method or beforehand
 }
 ACTS = ["10M", "25N", *(row.acts for row in TABLE.values())]
 ACTS += [
-    f"{case} + {act}" for case, act in itertools.product(["10N"], ["hare_tortoise(momentum=0.8, every=1)", "l2_sp"])
+    f"{case} + {act}" for case, act in itertools.product(["10N"], ["hare_tortoise(momentum=0.8, steps=1)", "l2_sp"])
 ]
 ACTS += [
     "soft_rescaling(classifier=0.5)",

@@ -161,7 +161,7 @@ def test_every_phase_is_prepared_with_a_new_optimiser_and_its_own_warm_up(folder
     spy = Spy()
     fitted = fit(RUN, folder, intervention=spy)
     assert [(start.phase, start.learned) for start in spy.starts] == [(1, False), (2, True)]
-    assert [(start.steps, start.epochs) for start in spy.starts] == [(18, 6), (18, 3)]
+    assert [(start.steps_per_epoch, start.shortest) for start in spy.starts] == [(3, (18, 3)), (6, (18, 3))]
     assert spy.starts[0].optimizer is not spy.starts[1].optimizer
     assert spy.epochs == list(range(1, 10)) and spy.steps == list(range(1, 6 * 3 + 3 * 6 + 1))  # 24 items, then 48
     assert spy.rates[0] == spy.rates[18] == pytest.approx(1e-3 / 1.8) and spy.rates[17] == 1e-3
@@ -201,8 +201,8 @@ class Last(Intervention):
 @pytest.mark.parametrize(
     "acts",
     [
-        "hare_tortoise(momentum=0.5, every=18)",
-        "hare_tortoise(momentum=0.5, every=6)",
+        "hare_tortoise(momentum=0.5, steps=18)",
+        "hare_tortoise(momentum=0.5, steps=6)",
         "hare_tortoise(momentum=0.5, epochs=3)",
         "redo(threshold=9, every=3)",
     ],
@@ -212,7 +212,7 @@ def test_metrics_are_of_the_trained_network_before_the_method_acts(folder, acts)
     fitted = fit(run, folder, intervention=Combined([last, methods.build(acts), last]))
     found = [row["weight_distance"] for row in fitted.history]
     assert found == pytest.approx(last.before, rel=1e-9) and found[2] != pytest.approx(last.after[2], rel=1e-3)
-    if "every=6" not in acts:  # else it acted within the run, too
+    if "steps=6" not in acts:  # else it acted within the run, too
         metrics = [{name: row[name] for name in METRICS} for row in (fitted.history[2], fit(run, folder).history[2])]
         assert metrics[0] == metrics[1], "to the first reset the network is the base run's, in every metric"
 

@@ -102,7 +102,7 @@ MINI = replace(
         "vgg": ("mini_vgg", "world_20"),
     },
     epochs={"mlp": 15, "resnet18": 48, "vit_tiny": 124, "vgg": 48},  # 555 steps; 1,488 each
-    plain_epochs={"mlp": 15, "cnn": 12, "cnn_bn": 12, "vgg": 12},
+    plain_epochs={"mlp": 15, "cnn": 24, "cnn_bn": 24, "vgg": 12},
     averages={"mlp": (0.965, 2), "resnet18": (0.987, 5), "vit_tiny": (0.987, 12), "vgg": (0.987, 5)},
     chunks=5,
     buffer=100,

@@ -36,7 +36,7 @@ def made(cases, scenarios=("warm_start",), networks=NETWORKS, repeats=3, seed=0)
 
 ALL = slice(None)
 GRID = [f"warm_start(subset={subset}, noise={noise})" for subset in (0.1, 0.4, 1) for noise in (0, 0.2, 0.5)]
-TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, every=40)", "ema(momentum=0.99)", "scratch")
+TRANSFER = ("base", "10M", "l2_sp + hare_tortoise(momentum=0.99, steps=40)", "ema(momentum=0.99)", "scratch")
 
 
 def history(networks=NETWORKS, repeats=3):

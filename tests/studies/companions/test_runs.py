@@ -101,7 +101,7 @@ def test_no_hare_of_a_study_waits_longer_than_a_phase(name):
     """Every scenario's phases have ``max_epochs`` epochs at least; an epoch of transfer has five steps and more."""
     for run in grid(studies.companion(name)):
         for hare in [methods.build(part) for part in run.case.split(" + ") if part.startswith("hare_tortoise")]:
-            assert hare.epochs <= run.max_epochs if hare.epochs else hare.every <= 5 * run.max_epochs, run
+            assert hare.epochs <= run.max_epochs if hare.epochs else hare.steps <= 5 * run.max_epochs, run
 
 
 def test_digits_are_not_mirrored():
