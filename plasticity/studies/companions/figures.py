@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ...analysis.figures import BLACK, BLUE, GREY, MARKS, RED, SERIES, finish, forest, span, spread, style, subplots
 from ...analysis.frames import METRICS, only, plain
+from .lengths import named
 from .tables import NOTHING
 
 SIGNED = LinearSegmentedColormap.from_list("signed", (RED, "#FFFFFF", BLUE))
@@ -157,6 +158,31 @@ def ranked(ranking: pd.DataFrame, title: str, label: str = "accuracy minus base 
     """Methods ranked by their difference from base, with intervals: the table of `paired.ranking`."""
     caption = "Dot: mean of the pairs (same network, data set and seed); line: 95% t interval, uncorrected."
     return forest(ranking.assign(label=ranking.case, unit=label), title, caption)
+
+
+@style()
+def lengths(frame: pd.DataFrame) -> Figure:
+    """Test accuracy by the length of a phase (column max_epochs): a line of means for each method and, dashed, for the
+    network without a warm start; every run a dot; a panel for each network."""
+    frame = frame.assign(
+        label=[
+            "no warm start" if kind == "single" else named(m) for kind, m in zip(frame.kind, frame.method, strict=True)
+        ]
+    )
+    figure, axes, panels = _networks(frame, "accuracy", ["label", "max_epochs"], height=6.5)
+    for ax, _, rows in panels:
+        for i, (label, runs) in enumerate(rows.groupby("label", sort=False)):
+            line, look = 100 * runs.groupby("max_epochs").accuracy.mean(), {"color": SERIES[i % 8], "linewidth": 1}
+            style = "--" if label == "no warm start" else "-"
+            ax.plot(line.index, line, f"{style}{MARKS[i % 8]}", markersize=4, label=label, **look)
+            ax.scatter(runs.max_epochs, 100 * runs.accuracy, s=5, color=SERIES[i % 8], alpha=0.4, linewidths=0)
+        if len(rows):
+            epochs = sorted(rows.max_epochs.unique())
+            ax.set_xscale("log")
+            ax.set_xticks(epochs, [str(n) for n in epochs])
+            ax.minorticks_off()
+    caption = "Line: mean over seeds; dot: one run. All with l2 + augmentation; averages scaled with the length."
+    return finish(figure, axes, "epochs of the second phase", "test accuracy (%)", caption)
 
 
 def names_of(cases) -> dict[str, str]:

@@ -150,7 +150,8 @@ def continual(profile: Profile) -> dict[str, list[Run]]:
 def soft_rescaling(profile: Profile) -> dict[str, list[Run]]:
     """Study 52: SWR's warm start, continual learning and single task (twice a phase's epochs), against vanilla, L2,
     L2-init and shrink & perturb, each with the strength that SWR found best for the network in the scenario."""
-    size, parts = size_of(profile), {}
+    size = size_of(profile)
+    parts = {"fresh": [run for family in size.plain for run in plain_protocol(profile, family, "single", "base")]}
     chunks = f"continual(chunks={size.chunks}, noise=0"
     scenarios = {
         "single task": ("single", "single", {}),

@@ -29,7 +29,7 @@ def beside_warm_start(cells: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
         theirs = only(published, architecture=OURS[name], subset=subset, noise=noise)
         row = {"Network": OURS[name], "Subset": f"{subset:g}", "Noise": f"{noise:g}"} | _theirs(theirs)
         rows.append(row | {"Our Model": part.network.iloc[0]} | _ours(part))
-    return _text(rows)
+    return text_table(rows)
 
 
 def beside_methods(frame: pd.DataFrame, fresh: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def beside_methods(frame: pd.DataFrame, fresh: pd.DataFrame, published: pd.DataF
         theirs = only(published, architecture=OURS[ARCHITECTURES[part.architecture.iloc[0]].family])
         for method, runs in (*part.groupby("method", sort=False), ("fresh", only(fresh, network=name))):
             rows.append({"Network": name, "Method": method} | _theirs(only(theirs, method=method)) | _ours(runs))
-    return _text(rows)
+    return text_table(rows)
 
 
 def beside_single_task(frames: dict[str, pd.DataFrame], published: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +60,8 @@ def beside_single_task(frames: dict[str, pd.DataFrame], published: pd.DataFrame)
                     "Method": method,
                     "Paper": ", ".join(theirs) or "-",
                 }
-                rows.append(row | {"Ours": _spread(runs.accuracy), "n": len(runs)})
-    return _text(rows)
+                rows.append(row | {"Ours": format_spread(runs.accuracy), "n": len(runs)})
+    return text_table(rows)
 
 
 def optimisers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,9 +87,11 @@ def swap(swapped: pd.DataFrame, fresh: pd.DataFrame, warm: pd.DataFrame) -> pd.D
     frame, rows = frame[frame.architecture.isin(swapped.architecture) & frame.dataset.isin(swapped.dataset)], []
     for (name, dataset), part in frame.groupby(["network", "dataset"], sort=False):
         alone, started = only(part, kind="single"), only(part, kind="warm_start")
-        row = {"Network": name, "Data Set": dataset, "No Warm Start": _spread(alone.accuracy)}
-        rows.append(row | {"Warm Start": _spread(started.accuracy), "Difference": str(difference(started, alone))})
-    return _text(rows)
+        row = {"Network": name, "Data Set": dataset, "No Warm Start": format_spread(alone.accuracy)}
+        rows.append(
+            row | {"Warm Start": format_spread(started.accuracy), "Difference": str(difference(started, alone))}
+        )
+    return text_table(rows)
 
 
 def drops(histories: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +118,7 @@ def continual(frame: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
         row = {"Method": method, "Final Accuracy": means[0], "Final, Minus Nothing More": final}
         row |= {"On the Way, Minus Nothing More": online, "Drop": means[1], "Drop, Minus Nothing More": drop}
         rows.append(row)
-    return _text(rows)
+    return text_table(rows)
 
 
 def between(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +127,7 @@ def between(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     for (case, name), part in one.groupby(["case", "network"], sort=False):
         found = difference(part, only(other, case=case, network=name))
         rows.append({"Method": plain(case), "Network": name, "Difference": str(found)})
-    return _text(rows)
+    return text_table(rows)
 
 
 def by_scenario(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -136,7 +138,7 @@ def by_scenario(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
         for method, part in frame.assign(method=short(frame.case))[frame.case != "base"].groupby("method", sort=False):
             each = {name: str(difference(only(part, network=name), base)) for name in names}
             rows.append({"Scenario": title, "Method": method} | each | {"All": str(difference(part, base))})
-    return _text(rows)
+    return text_table(rows)
 
 
 def short(cases: pd.Series) -> list[str]:
@@ -151,7 +153,7 @@ def metric_means(frame: pd.DataFrame) -> pd.DataFrame:
     for method, part in frame.groupby("method", sort=False):
         means = {name.replace("_", " "): format_number(part[f"first_{name}"].mean(), ".3g") for name in METRICS}
         rows.append({"Method": method} | means | {"Networks": part.network.nunique(), "n": len(part)})
-    return _text(rows)
+    return text_table(rows)
 
 
 def correlation_table(tables) -> pd.DataFrame:
@@ -160,7 +162,7 @@ def correlation_table(tables) -> pd.DataFrame:
     for row in (row for table in tables for row in table.itertuples()):
         named = {"Over": row.over, "Network": row.network, "Metric": row.metric.replace("_", " ")}
         rows.append(named | {"r": format_number(row.r, ".3g"), "95% Interval": _bounds(row), "n": row.n})
-    return _text(rows)
+    return text_table(rows)
 
 
 def written(ranking: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +171,7 @@ def written(ranking: pd.DataFrame) -> pd.DataFrame:
     for row in ranking.itertuples(index=False):
         shown = {"Method": row.case, "Difference": f"{row.mean:+.2f}" if row.n else "-", "95% Interval": _bounds(row)}
         rows.append(shown | {"Cells Above Base": row[-1], "n": row.n})
-    return _text(rows)
+    return text_table(rows)
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +182,7 @@ def together(frame: pd.DataFrame) -> pd.DataFrame:
             if part in there and part != case:
                 found = str(difference(runs, there[part]))
                 rows.append({"Combination": plain(case), "Minus": plain(part), "Difference": found})
-    return _text(rows)
+    return text_table(rows)
 
 
 def _theirs(published: pd.DataFrame) -> dict[str, str]:
@@ -189,10 +191,15 @@ def _theirs(published: pd.DataFrame) -> dict[str, str]:
 
 
 def _ours(runs: pd.DataFrame) -> dict:
-    return {"Ours: Train": _spread(runs.train_accuracy), "Ours: Test": _spread(runs.accuracy), "n": len(runs)}
+    return {
+        "Ours: Train": format_spread(runs.train_accuracy),
+        "Ours: Test": format_spread(runs.accuracy),
+        "n": len(runs),
+    }
 
 
-def _spread(values: pd.Series) -> str:
+def format_spread(values: pd.Series) -> str:
+    """Mean and standard deviation of shares, in percent."""
     values = 100 * values.dropna()
     if not len(values):
         return "-"
@@ -207,6 +214,7 @@ def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f}"
 
 
-def _text(rows: list[dict]) -> pd.DataFrame:
+def text_table(rows: list[dict]) -> pd.DataFrame:
+    """Rows as a table of text; what is missing is "-"."""
     table = pd.DataFrame(rows, columns=None if rows else ["No Runs"])  # a file without columns would be no table
     return table.where(table.notna(), "-").astype(str)
