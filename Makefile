@@ -53,7 +53,10 @@ NETWORKS := $(if $(findstring imagenet,$(PROFILE)),13_efficientnet_lite0,$(PAPER
 RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 WARM_START := $(EXECUTED)/50_warm_start.ipynb
-COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_soft_rescaling 53_plasticity_metrics 54_all_methods_on_transfer)
+TRANSFER := $(EXECUTED)/54_all_methods_on_transfer.ipynb
+COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_soft_rescaling 53_plasticity_metrics) $(TRANSFER)
+COMPANIONS := $(if $(findstring imagenet,$(PROFILE)),$(TRANSFER),$(COMPANIONS))
+LENGTHS := $(EXECUTED)/55_lengths.ipynb
 CHECKS := 40_paper_audit 41_claims $(if $(findstring imagenet,$(PROFILE)),,42_sensitivity) 45_playground 46_your_own_model
 CHECKS := $(CHECKS:%=$(EXECUTED)/%.ipynb)
 OWN := $(EXECUTED)/46_your_own_model.ipynb
@@ -61,7 +64,7 @@ REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 # What a notebook's numbers and tables can depend on: all rooms but the command line.
 SOURCES := $(filter-out plasticity/cli/%,$(wildcard plasticity/*.py plasticity/*/*.py plasticity/*/*/*.py))
 
-.PHONY: help reproduce quick imagenet paper companions companions-reference checks own checks-reference plan status doctor \
+.PHONY: help reproduce quick imagenet paper companions lengths companions-reference checks own checks-reference plan status doctor \
 scheduler worker test test-rest test-all test-fast lab site benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
@@ -82,8 +85,11 @@ imagenet:  ## The same with a network that has real ImageNet weights (EfficientN
 paper:  ## The paper itself: its data, its networks; wants a GPU (PROFILE=rehearsal or paper_bf16 replaces paper)
 	@$(MAKE) reproduce PROFILE=$(if $(filter mini,$(PROFILE)),paper,$(PROFILE))
 
-companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all methods on transfer (PROFILE=quick: a first look)
+companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all methods on transfer (PROFILE=quick, imagenet)
 	@echo "done: open $(EXECUTED)/5*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
+
+lengths: $(LENGTHS)  ## How a companion verdict depends on the length of training (notebook 55; its own command: some 40 minutes)
+	@echo "done: open $(LENGTHS); \`make lengths-reference\` shows it in notebook 50"
 
 checks: $(CHECKS)  ## The audit of the published numbers, a verdict on each claim, sensitivity, playground, your own model (40 to 46)
 	@echo "done: open $(EXECUTED)/4*.ipynb, $(RESULTS)/tables and $(RESULTS)/figures"
@@ -97,7 +103,7 @@ plan: | $(SUITE)  ## What a profile costs before anything is spent: make plan PR
 
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
-$(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START)
+$(if $(filter $(WARM_START),$(COMPANIONS)),$(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START))
 
 $(EXECUTED)/41_claims.ipynb: $(RUNS)
 $(EXECUTED)/42_sensitivity.ipynb $(EXECUTED)/45_playground.ipynb: $(EXECUTED)/00_data_prep.ipynb
@@ -168,9 +174,16 @@ reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into
 	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md $(REFERENCE)/tables/
 	cp $(RESULTS)/figures/*.png $(REFERENCE)/figures/
 
-companions-reference: $(COMPANIONS)  ## The same of the companions, into reference/companions
+lengths-reference: $(LENGTHS)
 	mkdir -p reference/companions
-	cp $(RESULTS)/runs_5?.csv $(RESULTS)/tables/5?_*.csv $(RESULTS)/tables/5?_*.md $(RESULTS)/figures/5?_*.png reference/companions/
+	cp $(RESULTS)/runs_55.csv $(RESULTS)/tables/55_*.csv $(RESULTS)/tables/55_*.md $(RESULTS)/figures/55_*.png reference/companions/
+
+companions-reference: COMPANIONS_REFERENCE := $(if $(filter mini,$(PROFILE)),reference,$(REFERENCE))/companions
+companions-reference: $(COMPANIONS)  ## The same of the companions, into reference/companions (mini) or reference/<profile>/companions
+	mkdir -p $(COMPANIONS_REFERENCE)
+	cp $(foreach name,$(notdir $(COMPANIONS)),$(wildcard $(RESULTS)/runs_$(firstword $(subst _, ,$(name))).csv) \
+	$(RESULTS)/tables/$(firstword $(subst _, ,$(name)))_*.csv $(RESULTS)/tables/$(firstword $(subst _, ,$(name)))_*.md \
+	$(RESULTS)/figures/$(firstword $(subst _, ,$(name)))_*.png) $(COMPANIONS_REFERENCE)/
 
 checks-reference: $(CHECKS)  ## The same of the checks, into reference/checks
 	mkdir -p reference/checks

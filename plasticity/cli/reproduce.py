@@ -67,7 +67,7 @@ def main(options) -> int:
 def stages(options, networks: list[str]) -> list[list[str]]:
     """The notebooks in order; each stage reads what those before it made."""
     if options.companions:
-        return [COMPANIONS[:1], COMPANIONS[1:]]
+        return [COMPANIONS[-1:]] if "imagenet" in options.profile else [COMPANIONS[:1], COMPANIONS[1:]]
     if options.checks:  # the sensitivity study has no such profile
         return [["00_data_prep"], networks, [n for n in CHECKS if "imagenet" not in options.profile or "42" not in n]]
     return [["00_data_prep"], networks, ["20_analysis", "30_figures"]]

@@ -29,7 +29,7 @@ def in_words(fresh: pd.DataFrame) -> str:
     if means.empty:
         return "**No fresh network was trained, so nothing below says anything about a loss of plasticity.**"
     short = [
-        f"{name} ({'nothing' if method == 'base' else method}: {100 * fit:.0f}%)"
+        f"{name} ({'nothing' if method == 'base' else method}: {100 * fit:.3g}%)"
         for (name, method), fit in means.items()
         if fit < FITS
     ]

@@ -63,6 +63,8 @@ def drawn(networks=NETWORKS, repeats=3, part=ALL):
     base, rest, seen = only(methods, case="base"), without(methods, "base"), history(networks, repeats)[part]
     weights = {"value": "weight_magnitude", "scale": 1, "label": "weight magnitude (sum of mean squares)"}
     short = rest.assign(method=companion_tables.short(rest.case))
+    by_length = made([BOTH[3:], "ema" + BOTH], ["single", "warm_start"], **size)
+    by_length = pd.concat([by_length.assign(max_epochs=epochs) for epochs in (12, 48, 192)])
     ranking = comparisons.ranking(made(TRANSFER, ["transfer"], networks, repeats)[part])
     return {
         "cells": companion_figures.by_noise(cells, fresh),
@@ -72,6 +74,7 @@ def drawn(networks=NETWORKS, repeats=3, part=ALL):
         "curves": companion_figures.curves(seen, companion_figures.names_of(seen.case.unique())),
         "ablation": companion_figures.ablation(hares, base, fresh),
         "correlations": companion_figures.correlation_map(comparisons.correlations(cells)),
+        "lengths": companion_figures.lengths(by_length[part]),
         "ranking": companion_figures.ranked(ranking[ranking.case != "scratch"], "9 runs"),
     }
 
