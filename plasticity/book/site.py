@@ -27,7 +27,7 @@ NOTEBOOKS = {"The paper": range(40), "Checks and experiments": range(40, 50), "T
 OTHERS = "Other notebooks"
 REFERENCE = ("benchmarks", "learning_rates", "audit_power")
 CHAPTERS = {
-    "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions"],
+    "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions", "docs/corrections"],
     "Guides": ["docs/your-own", "docs/methods", "docs/full-size", "docs/many-machines", "CONTRIBUTING"],
     "Reference": ["docs/names", "docs/design", "docs/speed", *(f"reference/{name}" for name in REFERENCE)],
 }
