@@ -45,6 +45,18 @@ def detectable(spread: float, n: int, generator: Generator, test: str, draws: in
     return spread * float(np.quantile(_needed(n, generator, draws), SEEN, method="higher"))
 
 
+def power_of_best(spread: float, gain: float, n: int, cases: int, generator: Generator, draws: int = DRAWS) -> float:
+    """The chance that `evidence.best_of` finds, at p < `ALPHA`, a true ``gain`` that so many ``cases`` all have over
+    base, in the unit of ``spread``, the standard deviation of a case's differences from base. Simulated, n seeds of
+    normal noise, with the largest gain that chance alone exceeds so often. 0 with fewer than two runs, or an unknown
+    spread."""
+    if n < 2 or not np.isfinite(spread):
+        return 0.0
+    means = generator.standard_normal((draws, 1 + cases)) * spread / np.sqrt(2 * n)
+    largest = means[:, 1:].max(1) - means[:, 0]
+    return float((largest + gain > max(np.quantile(largest, 1 - ALPHA), CLOSE)).mean())
+
+
 def spreads(frame: pd.DataFrame) -> pd.DataFrame:
     """The noise that each test meets, cell by cell, in points: ``mann_whitney``, the standard deviation of the runs of
     a case (of base and `MEAN_CASES`, variances pooled by degrees of freedom), and ``paired_t``, that of differences

@@ -15,8 +15,8 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from plasticity.analysis import evidence, power, tables
 from plasticity.analysis.evidence import MEAN_CASES
-from plasticity.analysis.frames import only
-from plasticity.analysis.paired import Difference, difference
+from plasticity.analysis.frames import PAIR, only
+from plasticity.analysis.paired import difference, interval
 from plasticity.profiles import CASES, CONTROL_CASES
 from plasticity.studies.main_paper import selection
 
@@ -264,28 +264,9 @@ def test_the_family_of_cases_has_its_error_rate():
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
-FEW = [([], (0, math.nan, math.nan, math.nan)), ([2.0], (1, 2, math.nan, math.nan)), ([2.0, 2.0, 2.0], (3, 2, 2, 2))]
-
-
-@pytest.mark.parametrize(("values", "expected"), FEW)
-def test_few_or_equal_pairs(values, expected):
-    assert tuple(vars(evidence.bootstrap(values, rng())).values()) == pytest.approx(expected, nan_ok=True)
-
-
-def test_the_bootstrap_is_scipys_and_covers():
-    values = rng(1).gamma(1.0, size=30)
-    found = evidence.bootstrap(values, rng(2), draws=999)
-    expected = scipy_stats.bootstrap((values,), np.mean, n_resamples=999, method="BCa", random_state=rng(2))
-    assert found == Difference(30, pytest.approx(values.mean()), *expected.confidence_interval)
-    assert found != evidence.bootstrap(values, rng(3), draws=999)
-    samples = (evidence.bootstrap(sample, rng(5), draws=399) for sample in rng(4).normal(1, 1, (200, 30)))
-    held = sum(found.low < 1 < found.high for found in samples)
-    assert scipy_stats.binom.ppf(1e-4, 200, 0.92) <= held <= 199, "nominally 95%, a little less with thirty pairs"
-
-
 def test_cells_that_differ_widen_the_interval_of_cells_alone():
     pairs = evidence.paired(world(9, effects={"10M": 1.0}, cell_std=5.0, seed=2), "10M")
-    narrow, wide = evidence.bootstrap(pairs.difference, rng(), 999), evidence.bootstrap_by_cell(pairs, rng(), 999)
+    narrow, wide = interval(pairs.set_index(PAIR).difference), evidence.bootstrap_by_cell(pairs, rng(), 999)
     assert wide.mean == pytest.approx(narrow.mean) and wide.n == narrow.n == 45
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
     assert wide == evidence.bootstrap_by_cell(pairs, rng(), 999) != evidence.bootstrap_by_cell(pairs, rng(1), 999)

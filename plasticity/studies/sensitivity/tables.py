@@ -1,15 +1,12 @@
 """What a sensitivity study's runs say: 10M minus base at each level, whether it changes, what it consists of, what test
 items flatter.
 
-Pairs share network, data set and seed; differences are points of test accuracy; intervals are Student's t over the
-pairs, 95%, uncorrected (see `paired`). ``frames`` are those of `frames.by_part` for `runs.study`.
+Pairs share network, data set and seed; differences are points of test accuracy; intervals are `paired.interval`'s,
+95%, uncorrected. ``frames`` are those of `frames.by_part` for `runs.study`.
 """
-
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from ...analysis.frames import PAIR, only
 from ...analysis.paired import Difference, holm, interval
@@ -44,20 +41,20 @@ def effects(frames: Frames) -> pd.DataFrame:
 
     factor, level; n, mean, low, high: 10M minus base there; base_mean, base_low, base_high: base there minus base by
     default (NaN where it is the same run); change_n, change_mean, change_low, change_high: how far 10M's effect differs
-    from the same pairs' by default, its p (paired t test), and p_holm, corrected for all the rows that have one.
+    from the same pairs' by default, its p (`p_value`), and p_holm, corrected for all the rows that have one.
     verdict: whether 10M is ahead of base there (`verdict`, uncorrected), with "more than by default" or "less than by
     default" where p_holm is below `ALPHA`.
     """
     own = frames[OWN]
-    rows = [{"factor": OWN, "level": ""} | asdict(interval(gains(own).to_numpy()))]
+    rows = [{"factor": OWN, "level": ""} | interval(gains(own)).row()]
     for name, frame in with_best(frames).items():
         factor, _, level = name.partition(": ")
-        moved = interval((values(frame, "base") - values(own, "base")).dropna().to_numpy())
+        moved = interval((values(frame, "base") - values(own, "base")).dropna())
         if _same(only(frame, case="base"), only(own, case="base")):
             moved = Difference(0, np.nan, np.nan, np.nan)
-        changes = (gains(frame) - gains(own)).dropna().to_numpy()
-        row = {"factor": factor, "level": level} | asdict(interval(gains(frame).to_numpy()))
-        rows.append(row | _named("base", moved) | _named("change", interval(changes)) | {"p": p_value(changes)})
+        changes = interval((gains(frame) - gains(own)).dropna())
+        row = {"factor": factor, "level": level} | interval(gains(frame)).row()
+        rows.append(row | _named("base", moved) | _named("change", changes) | {"p": p_value(changes)})
     table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[3:], float))
     table["p_holm"] = holm(table.p)
     return table.assign(verdict=[_says(row) for row in table.itertuples()])
@@ -73,7 +70,7 @@ def by_network(frames: Frames) -> pd.DataFrame:
     networks, rows = list(frames[OWN].network.unique()), []
     for name, frame in ({OWN: frames[OWN]} | with_best(frames)).items():
         factor, _, level = name.partition(": ")
-        each = [str(interval(gains(only(frame, network=network)).to_numpy())) for network in networks]
+        each = [str(interval(gains(only(frame, network=network)))) for network in networks]
         rows.append([factor, level, *each])
     return pd.DataFrame(rows, columns=["factor", "level", *networks])
 
@@ -85,11 +82,11 @@ def with_best(frames: Frames) -> Frames:
     return levels | {BEST: frames[OWN].assign(accuracy=frames[OWN].get("best_accuracy", np.nan))}
 
 
-def p_value(differences: np.ndarray) -> float:
-    """Two-sided p of the paired t test; 1 where no pair differs at all, NaN with fewer than two pairs."""
-    if len(differences) < 2:
-        return np.nan
-    return 1.0 if not differences.any() else float(scipy_stats.ttest_1samp(differences, 0).pvalue)
+def p_value(found: Difference) -> float:
+    """Two-sided p that goes with the interval; 1 where no pair differs at all, NaN without an interval."""
+    if found.low != found.low or not found.mean:
+        return np.nan if found.low != found.low else 1.0
+    return 2 * min(found.p(), 1 - found.p())
 
 
 def gain_parts(frames: Frames) -> pd.DataFrame:
@@ -135,10 +132,7 @@ def flatter(frames: Frames) -> pd.DataFrame:
 def _spread(lines: dict[str, pd.Series]) -> pd.DataFrame:
     """Each line's interval, and the standard deviation of its pairs."""
     kept = {name: pairs.dropna() for name, pairs in lines.items()}
-    rows = [
-        {"compared": name} | asdict(interval(pairs.to_numpy())) | {"spread": pairs.std()}
-        for name, pairs in kept.items()
-    ]
+    rows = [{"compared": name} | interval(pairs).row() | {"spread": pairs.std()} for name, pairs in kept.items()]
     return pd.DataFrame(rows)
 
 
@@ -164,7 +158,7 @@ def _texts(table: pd.DataFrame, prefix: str = "") -> list[str]:
 
 
 def _named(prefix: str, found: Difference) -> dict[str, float]:
-    return {f"{prefix}_{name}": value for name, value in asdict(found).items()}
+    return {f"{prefix}_{name}": value for name, value in found.row().items()}
 
 
 def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
