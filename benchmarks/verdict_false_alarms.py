@@ -175,8 +175,8 @@ def main(draws: int = 10_000):
     rows = of_main_paper(np.random.default_rng(1), draws) + of_companions(np.random.default_rng(2), draws)
     texts = [[*row[:5], *("-" if share != share else f"{100 * share:.1f}%" for share in row[5:])] for row in rows]
     caption = (
-        "How often a claim comes out supported or contradicted where the truth is at its border (no effect, or the size "
-        "that it names), n experiments drawn with the recorded spreads."
+        "How often a claim comes out supported or contradicted where the truth is at its border (no effect, or the "
+        "size that it names), n experiments drawn with the recorded spreads."
     )
     *paths, tex = write(text_table(texts, COLUMNS), REFERENCE / "checks", "verdict_false_alarms", caption)
     tex.unlink()

@@ -192,8 +192,8 @@ def lengths(profile: Profile) -> dict[str, list[Run]]:
     averages scaled along."""
     size, runs = size_of(profile), []
     methods = ("head_reset", "shrink_perturb", "ema", "hare_tortoise", "soft_rescaling")
-    for family, times in product(size.lengths, LENGTHS):
-        epochs = max(1, round(times * size.epochs[family]))
+    by_epochs = {family: {max(1, round(t * size.epochs[family])): t for t in LENGTHS} for family in size.lengths}
+    for family, (epochs, times) in ((family, each) for family in by_epochs for each in by_epochs[family].items()):
         momentum, interval = size.averages[family]
         scaled = round(1 - (1 - momentum) / times, 4), max(1, round(times * interval))
         cases = [BOTH, *(f"{averaged(method, scaled)} + {BOTH}" for method in methods)]
