@@ -191,15 +191,20 @@ def lengths(profile: Profile) -> dict[str, list[Run]]:
     """Study 55: the warm start of section 5.1 at a quarter of the own length, at it and at four times as many epochs;
     averages scaled along."""
     size, runs = size_of(profile), []
-    methods = ("head_reset", "shrink_perturb", "ema", "hare_tortoise", "soft_rescaling")
-    by_epochs = {family: {max(1, round(t * size.epochs[family])): t for t in LENGTHS} for family in size.lengths}
-    for family, (epochs, times) in ((family, each) for family in by_epochs for each in by_epochs[family].items()):
-        momentum, interval = size.averages[family]
-        scaled = round(1 - (1 - momentum) / times, 4), max(1, round(times * interval))
-        cases = [BOTH, *(f"{averaged(method, scaled)} + {BOTH}" for method in methods)]
-        runs += protocol(profile, family, "single", BOTH, max_epochs=epochs)
-        runs += [run for case in cases for run in protocol(profile, family, warm(), case, max_epochs=epochs)]
+    for family in size.lengths:
+        times_of = {max(1, round(times * size.epochs[family])): times for times in LENGTHS}  # short ones may coincide
+        runs += [run for epochs, times in times_of.items() for run in _of_length(profile, size, family, epochs, times)]
     return {"lengths": runs}
+
+
+def _of_length(profile, size, family, epochs, times):
+    """The fresh network, and the warm-started one with each method, with ``times`` the own number of epochs."""
+    momentum, interval = size.averages[family]
+    scaled = round(1 - (1 - momentum) / times, 4), max(1, round(times * interval))
+    methods = ("head_reset", "shrink_perturb", "ema", "hare_tortoise", "soft_rescaling")
+    cases = [BOTH, *(f"{averaged(method, scaled)} + {BOTH}" for method in methods)]
+    runs = protocol(profile, family, "single", BOTH, max_epochs=epochs)
+    return runs + [run for case in cases for run in protocol(profile, family, warm(), case, max_epochs=epochs)]
 
 
 STUDIES = {
