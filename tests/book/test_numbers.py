@@ -18,6 +18,10 @@ EXEMPT = [
     "had 5 N ahead of base by 3.9 points on the ResNet's solar cells, p = 0.004",  # an earlier grid, since replaced
     "with 25% more images",
     "that gave H&T -10.2 points against nothing more",  # the averages' first settings, since corrected
+    "the simulation's own error (0.4 points)",
+    "takes to fit 80% of its training data",  # the rule
+    "a third of the network, the paper's 18%",
+    "Hare & Tortoise cost 3.9 points in an earlier version",  # since corrected
     "13 points by which `biases` is behind",  # a difference of two cells that the page shows
     "10% of each weight tensor",
     "room for half a point (5% of the epochs)",
@@ -81,15 +85,13 @@ def speed(job: str) -> list[float]:
     return [numbers(found["ours"][1])[0], *(numbers(row[2])[0] for row in others)]
 
 
-def saturated() -> float:
-    """Mean accuracy of base on the digits, on which all networks but the VGG learn a single task."""
-    frame = table("companions/52_beside")
-    digits = frame["Ours"][(frame["Method"] == "base") & (frame["Our Model"] != "miniature VGG")]
-    return sum(numbers(text)[0] for text in digits) / len(digits)
+def ranked(case: str) -> list[float]:
+    """A method's difference from base on transfer, and its interval."""
+    return cell(RANKING, case, "Difference") + cell(RANKING, case, "95% Interval")
 
 
 EFFECTS, CLAIMS, BEST = "tables/20_effects", "checks/41_claims", "tables/20_beside_paper"
-ALL, RANKING, BY_NETWORK = "imagenet/tables/13_all_cases", "companions/54_ranking", "companions/54_by_network"
+ALL, RANKING = "imagenet/tables/13_all_cases", "companions/54_ranking"
 CHANCE, SETTINGS, PARTS, SIZES = (
     f"checks/{name}" for name in ("41_published_together", "42_effects", "42_parts", "40_sizes")
 )
@@ -104,7 +106,7 @@ TEN_RUNS = count("checks/40_runs", "10 runs", "no", "possible", "yes")
 P_VALUES = count("checks/40_p_values", "Is the printed p possible?", "no", "only by a table of z", "not excluded")
 TRUSTED = rows("How far to trust the audit of a table", "audit_power.md")
 CELLS = "solar cells, 64 pixels"
-HARE = "hare_tortoise(momentum=0.95, every=1)"
+HARE = "hare_tortoise(momentum=0.95, steps=38)"
 
 STATED = {  # the page's words, and the numbers that belong into them
     "README.md": [
@@ -185,20 +187,17 @@ STATED = {  # the page's words, and the numbers that belong into them
         ),
     ],
     "docs/companions.md": [
+        ("The best of {} methods and combinations", [len(table(RANKING)) - 1]),  # scratch is a control
+        ("is self-distillation, {:+.2f} [{:+.2f}, {:+.2f}]", ranked("self_distillation(momentum=0.95)")),
+        ("hare and tortoise follow with {:+.2f} [{:+.2f}, {:+.2f}]", ranked(HARE)),
+        ("the plain EMA with {:+.2f} [{:+.2f}, {:+.2f}]", ranked("ema(momentum=0.95)")),
+        ("10 M is at {:.2f} [{:.2f}, {:+.2f}]", ranked("10M")),
+        ("soft rescaling at {:+.2f} [{:.2f}, {:+.2f}]", ranked("soft_rescaling")),
+        ("Pretraining itself is worth {:.1f}", [-ranked("scratch")[0]]),
         (
-            "it is {:.1f} [{:+.1f}, {:+.1f}]. Seen",
-            cell("companions/50_remedies", HARE + " + l2 + augmentation", "all")[:3],
+            "Training the head alone costs {:.1f} points, augmentation {:.1f}",
+            [-ranked(name)[0] for name in ("head_only", "augmentation")],
         ),
-        ("is EMA, {:+.1f} [{:+.1f}, {:+.1f}]", cell(BY_NETWORK, "ema(momentum=0.95)", "all")[:3]),
-        ("10 M is at {:.1f} [{:.1f}, {:+.1f}]", cell(BY_NETWORK, "10M", "all")[:3]),
-        ("soft rescaling at {:+.1f} [{:.1f}, {:+.1f}]", cell(BY_NETWORK, "soft_rescaling", "all")[:3]),
-        ("Pretraining itself is worth {:.1f}", [-cell(RANKING, "scratch", "Difference")[0]]),
-        (
-            "costs {:.1f} points, training the head alone {:.1f}",
-            [-cell(RANKING, name, "Difference")[0] for name in (HARE, "head_only")],
-        ),
-        ("The digits are saturated ({:.0f}%)", [saturated()]),
-        ("The best of {} methods", [len(table(RANKING)) - 1]),  # scratch is a control
     ],
     "docs/speed.md": [
         ("{:.1f} images/s here; Lightning is {:.1f} times slower, timm {:.1f} times", speed("resnet50")),
