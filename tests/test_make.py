@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -231,13 +232,18 @@ def test_lab_starts_for_root_too_and_its_kernels_are_this_interpreter(tmp_path):
     with said.open("w") as out:
         process = subprocess.Popen(command, cwd=tmp_path, env=OUTSIDE | settings, stdout=out, **pipes)
     try:
-        deadline = time.monotonic() + 60
+        deadline, kernels = time.monotonic() + 120, None
         while not (found := [path for path in tmp_path.glob("jpserver-*.json") if path.stat().st_size]):
             assert process.poll() is None and time.monotonic() < deadline, said.read_text()
             time.sleep(0.1)
         server = json.loads(found[0].read_text())
-        with urllib.request.urlopen(f"{server['url']}api/kernelspecs?token=secret") as answer:
-            kernels = json.load(answer)["kernelspecs"]
+        while kernels is None:  # the file is there a little before the server listens
+            try:
+                with urllib.request.urlopen(f"{server['url']}api/kernelspecs?token=secret") as answer:
+                    kernels = json.load(answer)["kernelspecs"]
+            except urllib.error.URLError:
+                assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+                time.sleep(0.1)
         assert kernels["python3"]["spec"]["argv"][0] == sys.executable
     finally:
         os.killpg(process.pid, signal.SIGTERM)

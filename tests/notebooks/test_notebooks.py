@@ -212,7 +212,7 @@ def test_the_checks_make_every_table_and_figure(checks):
     assert len(runs) == len(sensitivity.grid(get_profile("sensitivity_quick")))
     watched = runs[runs.monitor == "test"]
     assert len(watched) == 2 and (watched.test_accuracy == watched.accuracy).all()
-    judged = pd.read_csv(checks / "tables" / "41_claims.csv")
+    judged = pd.read_csv(checks / "tables" / "41_claims.csv").dropna(subset="Verdict")  # a claim's first line has it
     assert len(judged) == len(claims.CLAIMS) and set(judged.Verdict) <= {*VERDICTS, UNTESTED}
     assert not list(checks.rglob("*.partial*"))
 
