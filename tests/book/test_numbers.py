@@ -87,6 +87,11 @@ def speed(job: str) -> list[float]:
     return [numbers(found["ours"][1])[0], *(numbers(row[2])[0] for row in others)]
 
 
+def at(network: str, epochs: str, column: str) -> list[float]:
+    """What the study of lengths found for a network at a length."""
+    return cell("companions/55_lengths", f"{network}; {epochs}", column)
+
+
 def ranked(case: str) -> list[float]:
     """A method's difference from base on transfer, and its interval."""
     return cell(RANKING, case, "Difference") + cell(RANKING, case, "95% Interval")
@@ -108,6 +113,8 @@ TEN_RUNS = count("checks/40_runs", "10 runs", "no", "possible", "yes")
 P_VALUES = count("checks/40_p_values", "Is the printed p possible?", "no", "only by a table of z", "not excluded")
 TRUSTED = rows("How far to trust the audit of a table", "audit_power.md")
 CELLS = "solar cells, 64 pixels"
+NETWORKS, LENGTHS = ("miniature ResNet-18", "miniature VGG"), ("12", "48", "192")
+HARES, FRESH = "hare_tortoise, Minus Nothing More", "Fresh, Minus Nothing More"
 HARE = "hare_tortoise(momentum=0.95, steps=38)"
 
 STATED = {  # the page's words, and the numbers that belong into them
@@ -193,6 +200,10 @@ STATED = {  # the page's words, and the numbers that belong into them
         ),
     ],
     "docs/companions.md": [
+        ("is at {:+.1f} points in ResNet-18 and at {:+.1f} in VGG", [at(name, "12", HARES)[0] for name in NETWORKS]),
+        ("at 192 it is at {:+.1f} and {:+.1f}", [at(name, "192", HARES)[0] for name in NETWORKS]),
+        ("ResNet-18 is at {:+.1f}, {:+.1f} and {:+.1f}", [at(NETWORKS[0], n, FRESH)[0] for n in LENGTHS]),
+        ("VGG at {:+.1f}, {:+.1f} and {:+.1f}", [at(NETWORKS[1], n, FRESH)[0] for n in LENGTHS]),
         ("The best of {} methods and combinations", [len(table(RANKING)) - 1]),  # scratch is a control
         ("is self-distillation, {:+.2f} [{:+.2f}, {:+.2f}]", ranked("self_distillation(momentum=0.95)")),
         ("hare and tortoise follow with {:+.2f} [{:+.2f}, {:+.2f}]", ranked(HARE)),
