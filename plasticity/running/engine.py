@@ -132,8 +132,8 @@ class Progress:
     """``kinds``: {run: what tells how long it takes, such as architecture and data set}, for all runs there are to do.
 
     The time left is the finished runs' mean duration by kind (over all, while a kind has none) for those that are not
-    finished, over the runs at a time, of which each is taken to be half-way. It asks no wall clock: one that jumps does
-    no harm.
+    finished, over the runs at a time, of which each is taken to be half-way, now and when the last one ends. It asks no
+    wall clock: one that jumps does no harm.
     """
 
     def __init__(self, kinds: dict):
@@ -164,8 +164,12 @@ class Progress:
         overall = sum(self.seconds.values()) / sum(self.timed.values())
         mean = {kind: self.seconds[kind] / self.timed[kind] if self.timed[kind] else overall for kind in self.open}
         runs, work = sum(self.open.values()), sum(mean[kind] * count for kind, count in self.open.items())
+        if not runs:
+            return 0.0
         begun = min(self.at_once - 1, runs)  # the one that has just ended is not among them
-        return work * (1 - begun / 2 / runs) / min(self.at_once, runs) if runs else 0.0
+        places = min(self.at_once, runs)
+        idle = (places - 1) / 2  # runs that would fit in at the end, while the last one goes on
+        return work * (1 - begun / 2 / runs + idle / runs) / places
 
     def say(self, line: str) -> None:
         """A line between the others."""
