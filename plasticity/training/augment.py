@@ -30,7 +30,7 @@ def none(images: Tensor, generator: torch.Generator) -> Tensor:
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image mirrored left to right with probability one half."""
     mirrored = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(2), images)
+    return torch.where(mirrored.to(images.device, non_blocking=True)[:, None, None, None], images.flip(2), images)
 
 
 def crop(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -80,6 +80,14 @@ def rows(heading: str, page: str) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| ")]
 
 
+def on_gpu(*names: str) -> list[int]:
+    """Images a second of these rows of reference/gpu.md, or a step's kernels."""
+    found = dict(
+        re.findall(r"^\| (.+?) \| ([\d.]+) (?:images/s|kernels)", (REFERENCE / "gpu.md").read_text("utf-8"), re.M)
+    )
+    return [int(found[name]) for name in names]
+
+
 def speed(job: str) -> list[float]:
     """Training images per second here, and how many times slower the others are, from reference/benchmarks.md."""
     found = {row[0]: row for row in rows(job, "benchmarks.md")}
@@ -217,6 +225,23 @@ STATED = {  # the page's words, and the numbers that belong into them
         ),
     ],
     "docs/speed.md": [
+        (
+            "losses at most {:.1f}% apart",
+            [100 * max(map(float, re.findall(r"([\d.e-]+) of them apart", (REFERENCE / "gpu.md").read_text("utf-8"))))],
+        ),
+        ("starts {:,} kernels a step", on_gpu("resnet50")),
+        (
+            "{} images/s of ResNet-50 in TF32, {} of ViT-B/16, {:,} of SimpleNet",
+            on_gpu(*(f"{name}, precision=tf32, channels_last=True" for name in ("resnet50", "vit_b_16", "simplenet"))),
+        ),
+        (
+            "ResNet-50 in bf16 do {:,} images/s together, with NVIDIA's MPS {:,}",
+            on_gpu("resnet50, bf16, 4 processes", "resnet50, bf16, 4 processes, with NVIDIA's MPS (*)"),
+        ),
+        (
+            "ResNet-50 to {:,} images/s in bf16, ViT-B/16 to {:,} and SimpleNet to {:,}",
+            on_gpu(*(f"{name}, precision=bf16, graph=True" for name in ("resnet50", "vit_b_16", "simplenet"))),
+        ),
         ("{:.1f} images/s here; Lightning is {:.1f} times slower, timm {:.1f} times", speed("resnet50")),
         (
             "{:.0f} images/s here; Lightning is {:.1f} times slower ({:.1f} with persistent workers), timm {:.1f}",
