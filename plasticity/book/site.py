@@ -25,7 +25,7 @@ from ..profiles import Profile, get_profile
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = {"The paper": range(40), "Checks and experiments": range(40, 50), "The companion papers": range(50, 60)}
 OTHERS = "Other notebooks"
-REFERENCE = ("benchmarks", "learning_rates", "audit_power")
+REFERENCE = ("benchmarks", "gpu", "learning_rates", "audit_power")
 CHAPTERS = {
     "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions", "docs/corrections"],
     "Guides": ["docs/your-own", "docs/methods", "docs/full-size", "docs/many-machines", "CONTRIBUTING"],
