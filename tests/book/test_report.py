@@ -21,22 +21,26 @@ def report(tmp_path, monkeypatch):
     report.table(TABLE, "20_best", "The best case.")
     report.table(TABLE, "20_long", "All cases.", show=False)
     report.figure(Figure(), "20_dots")
+    report.found(["ten M is behind base", "It takes longer."], "20")
     report.data(TABLE, "runs")
     return report
 
 
 def test_tables_and_figures_are_shown_and_saved(report, tmp_path):
     assert report.shown[0].data.startswith("The best case.\n\n| Case | n |") and isinstance(report.shown[1], Figure)
-    assert len(report.shown) == 2
+    assert (
+        report.shown[2].data == "> **What we found.** Ten M is behind base. It takes longer." and len(report.shown) == 3
+    )
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     tables = {f"tables/{name}.{ending}" for name in ("20_best", "20_long") for ending in ("csv", "md", "tex")}
-    assert files == tables | {"figures/20_dots.pdf", "figures/20_dots.png", "runs.csv"}
+    assert files == tables | {"figures/20_dots.pdf", "figures/20_dots.png", "findings/20.md", "runs.csv"}
+    assert (tmp_path / "findings/20.md").read_text() == "Ten M is behind base.\nIt takes longer.\n"
     assert (
         (tmp_path / "runs.csv").read_text() == (tmp_path / "tables" / "20_best.csv").read_text() == "Case,n\nbase,5\n"
     )
 
 
-PROMISED = {"tables": ["20_best", "20_long"], "figures": ["20_dots"], "data": ["runs"]}
+PROMISED = {"tables": ["20_best", "20_long"], "figures": ["20_dots"], "findings": ["20"], "data": ["runs"]}
 
 
 def test_a_kept_promise_is_a_line_about_the_runs(report, capsys):
@@ -51,6 +55,8 @@ def test_a_kept_promise_is_a_line_about_the_runs(report, capsys):
     [
         (PROMISED | {"tables": ["20_best", "20_long", "20_more"]}, "", "tables promised but not made.*: 20_more"),
         (PROMISED | {"figures": []}, "", "figures promised but not made, or made but not promised: 20_dots"),
+        (PROMISED | {"findings": ["20", "21"]}, "", "findings promised but not made.*: 21"),
+        (PROMISED, "findings/20.md", "not there, or empty: .*20.md"),
         (PROMISED, "tables/20_best.tex", "not there, or empty: .*20_best.tex"),
         (PROMISED, "runs.csv", "not there, or empty: .*runs.csv"),
     ],
@@ -60,6 +66,12 @@ def test_a_broken_promise_is_named(report, tmp_path, promised, file, says):
         (tmp_path / file).write_text("")
     with pytest.raises(AssertionError, match=says):
         report.check(**promised)
+
+
+@pytest.mark.parametrize("sentences", [[], [""], ["one\ntwo"]])
+def test_a_finding_without_a_sentence_is_refused(report, sentences):
+    with pytest.raises(ValueError, match="finding '21' needs sentences of one line each, got "):
+        report.found(sentences, "21")
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""Results in words: numbers with their interval and n, counts, and what an interval says, for the notebooks' findings.
+
+A finding is a list of sentences, made from records or tables by a function in a study's ``findings.py``. So no sentence
+about a result is typed by hand, and a new run says new words.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from .paired import Difference
+from .verdict import MARGINS
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A signed number, "-" for NaN; what rounds to zero has no sign."""
+    if value != value:
+        return "-"
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+
+
+def measured(found: Difference, unit: str = "points", digits: int = 2) -> str:
+    """A difference as it is quoted: "-0.26 points [-0.84, +0.31], n = 45"."""
+    if not found.n:
+        return "nothing measured"
+    bounds = f" [{signed(found.low, digits)}, {signed(found.high, digits)}]"
+    if found.low != found.low:
+        bounds = ", too few seeds for an interval"
+    return f"{signed(found.mean, digits)} {unit}{bounds}, n = {found.n}"
+
+
+def compared(found: Difference, one: str, other: str = "base", unit: str = "points", digits: int = 2) -> str:
+    """What a difference and its interval say of two things, with the numbers: "10 M is behind base (...)".
+
+    Ahead or behind if the interval lies on one side of zero; as good if it lies within the unit's margin on both; else
+    they can't be told apart.
+    """
+    margin = MARGINS.get(unit, 0.0)
+    if found.low != found.low:
+        says = f"{one} can't be compared with {other}"
+    elif found.low > 0 or found.high < 0:
+        says = f"{one} is {'ahead of' if found.low > 0 else 'behind'} {other}"
+    elif -margin < found.low and found.high < margin:
+        says = f"{one} is as good as {other}"
+    else:
+        says = f"{one} can't be told from {other}"
+    return f"{says} ({measured(found, unit, digits)})"
+
+
+def counted(number: int, noun: str, of: int | None = None) -> str:
+    """ "1 run", "2 runs", "0 of 9 cells"; the noun is given in the singular."""
+    total = number if of is None else of
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number}{'' if of is None else f' of {of}'} {noun if total == 1 else several}"
+
+
+def span(values: Iterable[float], digits: int = 2) -> str:
+    """From the least to the greatest: "-0.26 to +0.46"; of equal ones that one."""
+    ends = [signed(end(values), digits) for values in [list(values)] for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def listed(names: Sequence[str], none: str = "none") -> str:
+    """ "a", "a and b", "a, b and c"; ``none`` if there is nothing."""
+    names = list(names)
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]]) if names else none
+
+
+def sentence(text: str) -> str:
+    """A text with a capital at its beginning and a full stop at its end."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
