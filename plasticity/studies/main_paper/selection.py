@@ -15,6 +15,7 @@ from scipy.stats import binom, mannwhitneyu
 
 from ...analysis.evidence import MEAN_CASES, TWELVE, cells, complete, p_by_u, permuted
 from ...analysis.verdict import ALPHA
+from ...analysis.writing import shown
 from .numbers import P_VALUES, RESULTS, RUNS, best_rows
 
 COMPETING = (
@@ -68,6 +69,20 @@ def by_chance(generator: Generator, draws: int = 40_000) -> pd.DataFrame:
     made = {(cases, n): procedure(cases, n, generator, draws) for n in REPEATS for cases in COMPETING}
     rows = [_chance(row, *setting, drawn) for setting, drawn in made.items() for row in best_rows().values()]
     return pd.DataFrame(rows, columns=Chance._fields)
+
+
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """`by_chance` as a table of strings to show."""
+    digits = dict.fromkeys(("share_stated", "share_below", "share_gain"), 3)
+    return shown(table, stated=5, gain=2, spread=2, median_gain=2, **digits)
+
+
+def by_stated(table: pd.DataFrame) -> pd.DataFrame:
+    """share_stated of `by_chance` to show: one row per cell, one column per number of cases and n."""
+    cell = ["architecture", "dataset", "case", "stated", "gain"]
+    wide = table.pivot_table("share_stated", cell, ["cases", "n"], sort=False)
+    wide.columns = [f"of {cases}, n = {n}" for cases, n in wide.columns]
+    return shown(wide.reset_index(), stated=5, gain=2, **dict.fromkeys(wide.columns, 3))
 
 
 def over_cells(table: pd.DataFrame) -> pd.DataFrame:

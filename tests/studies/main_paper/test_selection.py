@@ -5,6 +5,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import frame_of, rng, world
 from scipy import stats as scipy_stats
@@ -150,3 +151,14 @@ def test_incomplete_seeds_are_left_out_and_one_is_not_enough():
     for part in (frame[frame.seed == 0], frame.assign(status="failed"), frame[frame["case"] == "base"]):
         (row,) = selection_on(part, rng(), ("5M",), draws=99).itertuples()
         assert math.isnan(row.share_below) and math.isnan(row.high_gain)
+
+
+def test_the_shares_stand_beside_the_stated_p_of_each_cell():
+    row = {"architecture": "ResNet-50", "dataset": "DTD", "case": "5M", "stated": 0.38209, "gain": 0.29}
+    table = pd.DataFrame([row | {"cases": k, "n": n, "share_stated": k / n / 10} for k in (12, 6) for n in (10, 5)])
+    shown = selection.by_stated(table)
+    assert shown.iloc[0].to_dict() == {"Architecture": "ResNet-50", "Dataset": "DTD", "Case": "5 M"} | {
+        "Stated": "0.38209",
+        "Gain": "0.29",
+        "Of 12, n = 10": "0.120",
+    } | {"Of 12, n = 5": "0.240", "Of 6, n = 10": "0.060", "Of 6, n = 5": "0.120"}
