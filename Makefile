@@ -169,24 +169,28 @@ lint: | $(TESTS)  ## ruff: its checks, and its format
 	$(PYTHON) -m ruff format --check .
 
 reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into reference/ (mini) or reference/<profile>
-	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures
+	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures $(REFERENCE)/findings
 	cp $(RESULTS)/runs.csv $(REFERENCE)/
+	cp $(RESULTS)/findings/[0-3]*.md $(REFERENCE)/findings/
 	cp $(RESULTS)/tables/*.csv $(RESULTS)/tables/*.md $(REFERENCE)/tables/
 	cp $(RESULTS)/figures/*.png $(REFERENCE)/figures/
 
 lengths-reference: $(LENGTHS)
-	mkdir -p reference/companions
+	mkdir -p reference/companions reference/findings
+	cp $(RESULTS)/findings/55*.md reference/findings/
 	cp $(RESULTS)/runs_55.csv $(RESULTS)/tables/55_*.csv $(RESULTS)/tables/55_*.md $(RESULTS)/figures/55_*.png reference/companions/
 
 companions-reference: COMPANIONS_REFERENCE := $(if $(filter mini,$(PROFILE)),reference,$(REFERENCE))/companions
 companions-reference: $(COMPANIONS)  ## The same of the companions, into reference/companions (mini) or reference/<profile>/companions
-	mkdir -p $(COMPANIONS_REFERENCE)
+	mkdir -p $(COMPANIONS_REFERENCE) $(COMPANIONS_REFERENCE)/../findings
+	cp $(RESULTS)/findings/5[0-4]*.md $(COMPANIONS_REFERENCE)/../findings/
 	cp $(foreach name,$(notdir $(COMPANIONS)),$(wildcard $(RESULTS)/runs_$(firstword $(subst _, ,$(name))).csv) \
 	$(RESULTS)/tables/$(firstword $(subst _, ,$(name)))_*.csv $(RESULTS)/tables/$(firstword $(subst _, ,$(name)))_*.md \
 	$(RESULTS)/figures/$(firstword $(subst _, ,$(name)))_*.png) $(COMPANIONS_REFERENCE)/
 
 checks-reference: $(CHECKS)  ## The same of the checks, into reference/checks
-	mkdir -p reference/checks
+	mkdir -p reference/checks reference/findings
+	cp $(RESULTS)/findings/4*.md reference/findings/
 	cp $(RESULTS)/tables/4?_*.csv $(RESULTS)/tables/4?_*.md $(RESULTS)/figures/4?_*.png reference/checks/
 
 clean-notebooks:  ## Remove the executed notebooks, so that the next `make reproduce` makes them again from the records

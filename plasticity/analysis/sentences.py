@@ -4,10 +4,11 @@ A finding is a list of sentences, made from records or tables by a function in a
 about a result is typed by hand, and a new run says new words.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .paired import Difference
-from .verdict import MARGINS
+from .verdict import MARGINS, UNTESTED, VERDICTS
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -24,7 +25,7 @@ def measured(found: Difference, unit: str = "points", digits: int = 2) -> str:
     bounds = f" [{signed(found.low, digits)}, {signed(found.high, digits)}]"
     if found.low != found.low:
         bounds = ", too few seeds for an interval"
-    return f"{signed(found.mean, digits)} {unit}{bounds}, n = {found.n}"
+    return f"{signed(found.mean, digits)}{'' if unit.startswith('%') else ' '}{unit}{bounds}, n = {found.n}"
 
 
 def compared(found: Difference, one: str, other: str = "base", unit: str = "points", digits: int = 2) -> str:
@@ -50,6 +51,15 @@ def counted(number: int, noun: str, of: int | None = None) -> str:
     total = number if of is None else of
     several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number}{'' if of is None else f' of {of}'} {noun if total == 1 else several}"
+
+
+def tally(verdicts: Iterable[str], of: str) -> str:
+    """How many claims got which verdict: "of the 3 claims 1 is supported and 2 are undecided"; ``of`` with "{}" for
+    their number."""
+    counts = Counter(verdicts)
+    order = [says for says in (*VERDICTS, UNTESTED) if counts[says]]
+    parts = [f"{counts[says]} {'is' if counts[says] == 1 else 'are'} {says}" for says in order]
+    return f"{of.format(counts.total())} {listed(parts)}"
 
 
 def span(values: Iterable[float], digits: int = 2) -> str:

@@ -20,6 +20,8 @@ def test_a_difference_is_quoted_with_its_interval_and_n():
     assert sentences.measured(Difference(45, -0.262, -0.843, 0.314)) == "-0.26 points [-0.84, +0.31], n = 45"
     assert sentences.measured(Difference(9, 12.04, 8, 16.08), "epochs", 1) == "+12.0 epochs [+8.0, +16.1], n = 9"
     assert sentences.measured(Difference(3, 1, np.nan, np.nan)) == "+1.00 points, too few seeds for an interval, n = 3"
+    percent = sentences.measured(Difference(9, -1, -2, 0), "% of base's epochs", 1)
+    assert percent == "-1.0% of base's epochs [-2.0, 0.0], n = 9"
     assert sentences.measured(NONE) == "nothing measured"
 
 
@@ -54,6 +56,11 @@ def test_counts_agree_with_their_noun(given, said):
 def test_spans_and_lists():
     assert sentences.span([0.46, -0.26, 0]) == "-0.26 to +0.46" and sentences.span(iter([1, 1.001])) == "+1.00"
     assert [sentences.listed("abc"[:n]) for n in range(4)] == ["none", "a", "a and b", "a, b and c"]
+
+
+def test_verdicts_are_tallied_in_the_rules_order():
+    said = sentences.tally(["undecided", "supported", "undecided", "not tested"], "of {} claims")
+    assert said == "of 4 claims 1 is supported, 2 are undecided and 1 is not tested"
 
 
 def test_a_sentence_begins_and_ends_as_one():
