@@ -9,10 +9,11 @@ from functools import cached_property
 from .data import FOLDER, TITLES
 from .interventions import Intervention, Settings
 from .methods import registry as methods
+from .methods.playable import require_playable
 from .networks.parts import TENSORS
 from .networks.table import architecture
 from .reinit import BIASES, READINGS, SCOPES, UTILITIES
-from .training import scenarios
+from .training import games, scenarios
 from .training.augment import AUGMENTATIONS
 
 SOURCES = ("source", "source_small")  # source tasks of the miniature world
@@ -38,8 +39,8 @@ NUMBERS = ("lr", "momentum", "weight_decay", "warmup", "clip", "validation", "be
 class Run:
     """One training run. The defaults are the released code's settings (facts of Coetzer et al. 2026), seed aside."""
 
-    architecture: str  # a key of models.ARCHITECTURES, or "timm/" and timm's name of a network
-    dataset: str  # a key of data.TITLES, or what own.pack_folder returned
+    architecture: str  # a key of table.ARCHITECTURES or GAME_NETWORKS, or "timm/" and timm's name of a network
+    dataset: str  # a key of data.TITLES, what own.pack_folder returned, or a game: "minatar_breakout", "atari_pong"
     case: str = "base"  # "base", "10MN", "scratch", "biases", or methods joined by "+"
     seed: int = 0  # of split, head, batch order, augmentation and re-initialisation; pairs runs across cases
     weights: str = "imagenet"  # of the pretraining: "imagenet", a source task, "none"; "random" for rehearsals
@@ -62,17 +63,19 @@ class Run:
     precision: str = "fp32"  # "fp32" in full; "tf32" in a GPU's matrix products and convolutions; "bf16" autocast
     channels_last: bool = True  # memory order of images and weights: faster for most networks; False for channels first
     compiled: bool = False  # training steps through torch.compile(mode="reduce-overhead"): CUDA graphs on a GPU
-    scenario: str = "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "continual(...)": see scenarios
+    scenario: str = "transfer"  # "transfer", "single", "warm_start(subset=0.1)", "online(...)": see scenarios
     beta1: float = 0.9  # of adamw
     beta2: float = 0.999  # of adamw
     epsilon: float = 1e-8  # of adamw
     measure: int = 0  # every n epochs, and at phases' ends, plasticity metrics of the trained network (see measures)
     monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
     tensors: str = "weights"  # of two or more dimensions compete; or "no_head", "no_embeddings", "with_gains"
+    agent: str = ""  # of a game: "drq(n_step=5)", "random", see training.games
 
     def __post_init__(self):
         object.__setattr__(self, "case", methods.canonical(self.case))
         object.__setattr__(self, "scenario", scenarios.canonical(self.scenario))
+        object.__setattr__(self, "agent", games.canonical(self.agent))
         for name in NUMBERS:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
@@ -85,7 +88,8 @@ class Run:
     def _check_choices(self) -> None:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed and not (name == "dataset" and FOLDER.fullmatch(str(value))):
+            named = name == "dataset" and (FOLDER.fullmatch(str(value)) or games.GAME.fullmatch(str(value)))
+            if value not in allowed and not named:
                 raise ValueError(f"{name}={value!r} is unknown; allowed: {', '.join(map(repr, allowed))}")
         for name, least in COUNTS.items():
             value = getattr(self, name)
@@ -97,6 +101,7 @@ class Run:
 
     def _check_combinations(self) -> None:
         phased, method, scenario = self.scenario != "transfer", self.intervention(), f"scenario {self.scenario!r}"
+        require_playable(self, method)
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr!r} must be above zero")
         if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:

@@ -24,10 +24,13 @@ class Ema(Intervention):
     (H&T's released code averages normalisation buffers, too); integer buffers are copied. It begins as a copy of the
     network before the first step and goes on through all phases, without correction for that start or ramp-up.
 
-    momentum: from 0 (the network itself), below 1; 0.999 as Lee et al. 2024, section 4.3.
+    momentum: from 0 (the network itself), below 1; 0.999 as Lee et al. 2024, section 4.3. restart: whether it begins
+    anew, as a copy of the network, at each phase that begins from learned weights, so that a reset reaches it, too. (In
+    BBF and PLASTIC the encoder of the target stays an average then.)
     """
 
     momentum: float = 0.999
+    restart: bool = False
 
     predicts = True
 
@@ -41,9 +44,16 @@ class Ema(Intervention):
         slow, fast = ([*network.parameters(), *network.buffers()] for network in (self.slow, model))
         pairs = self.pairs = list(zip(slow, fast, strict=True))
         # Weights are loaded in place, so these lists stay valid; a tied parameter is listed, and averaged, once.
+        if self.restart and start.phase > 1:
+            self._follow()
         self.averaged = [[pair[i] for pair in pairs if pair[0].is_floating_point()] for i in (0, 1)]
         self.copied = [[pair[i] for pair in pairs if not pair[0].is_floating_point()] for i in (0, 1)]
         return []
+
+    @torch.no_grad()
+    def _follow(self):
+        for slow, fast in self.pairs:
+            slow.copy_(fast)
 
     @torch.no_grad()
     def after_step(self, step):

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from ..interventions import Intervention
 from ..networks.competitors import entries
+from ..networks.initialisers import sample
 from ..networks.ties import distinct
 from ..training import notation
 
@@ -22,11 +23,13 @@ class ShrinkPerturb(Intervention):
     """w <- keep w + (1 - keep) w_initial + noise N(0, 1), for all that is trained, at each start from learned weights.
 
     Ash & Adams 2020, as H&T run it (A.4: "shrink ratio 0.8", so keep=0.2; the same initial copy each time; no noise;
-    buffers stay). With keep=1 and noise=0 nothing changes, bit for bit.
+    buffers stay). With keep=1 and noise=0 nothing changes, bit for bit. fresh: w_initial is another draw from the
+    tensor's own initial values each time, instead of the copy (Schwarzer et al. 2023, "BBF").
     """
 
     keep: float = 0.2
     noise: float = 0.0
+    fresh: bool = False
 
     def __post_init__(self):
         notation.within(self, keep="[0, 1]")
@@ -37,7 +40,7 @@ class ShrinkPerturb(Intervention):
         for name, parameter in distinct(model.named_parameters()).items() if start.learned else ():
             if not parameter.requires_grad:
                 continue
-            initial = start.initial[name].to(parameter)
+            initial = _initial(start, name, self.fresh).to(parameter)
             parameter.copy_(torch.lerp(initial, parameter, self.keep))  # exact at both ends
             if self.noise:
                 draws = torch.randn(parameter.shape, generator=start.generator, device=start.generator.device)
@@ -45,18 +48,24 @@ class ShrinkPerturb(Intervention):
         return []
 
 
+@dataclass(eq=False)
 class HeadReset(Intervention):
     """The head goes back to its own initial copy at each start from learned weights (Nikishin et al. 2022; H&T A.4).
 
-    In fine-tuning from pretrained weights the head is fresh already, so nothing changes; it acts between phases.
+    In fine-tuning from pretrained weights the head is fresh already, so nothing changes; it acts between phases. fresh:
+    its parameters are another draw from their own initial values each time, instead of the copy (in games, as Nikishin
+    et al. and BBF); its buffers are always the copy's.
     """
+
+    fresh: bool = False
 
     excludes = ("frozen_head",)
 
     def prepare(self, model, start):
         """Reset the head, buffers included, in place; what of it is out of training stays."""
         if start.learned:
-            _restore_head(model, start, [n for n, p in _head(model, start).named_parameters() if not p.requires_grad])
+            frozen = [n for n, p in _head(model, start).named_parameters() if not p.requires_grad]
+            _restore_head(model, start, frozen, self.fresh)
         return []
 
 
@@ -126,10 +135,16 @@ def _head(model, start):
 
 
 @torch.no_grad()
-def _restore_head(model, start, without=()):
+def _restore_head(model, start, without=(), fresh=False):
     for name, value in _head(model, start).state_dict(keep_vars=True).items():
         if name not in without:
-            value.copy_(start.initial[f"{start.head}.{name}"])
+            value.copy_(_initial(start, f"{start.head}.{name}", fresh and isinstance(value, nn.Parameter)))
+
+
+def _initial(start, name, fresh):
+    """What the tensor began with; ``fresh``: a new draw from it."""
+    value = start.initial[name]
+    return sample(value, value.numel(), start.generator).view_as(value) if fresh else value
 
 
 class Augmentation(Intervention):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50, vit_b_16
 
-from . import companions
+from . import companions, rl
 from .initialisers import redraw
 from .main_paper import MiniResNet, efficientnet_lite0, mini_simplenet, mini_vit, simplenet
 
@@ -78,6 +78,9 @@ ARCHITECTURES = {
     "mini_vit_tiny": _fixed("vit_tiny", "miniature ViT-Tiny", companions.mini_vit_tiny, "heads.head", 16),
     "mini_vgg": _fixed("vgg", "miniature VGG", companions.mini_vgg, "classifier", 16),
 }
+GAME_NETWORKS = {  # built by (channels, actions, and what the agent needs) for observations of image_size
+    "mini_dqn": _fixed("dqn", "miniature DQN", rl.mini_dqn, "head", 10),
+}
 FAMILIES = {  # the first three as the paper's tables title them
     "simplenet": "SimpleNet",
     "resnet": "ResNet-50",
@@ -88,6 +91,7 @@ FAMILIES = {  # the first three as the paper's tables title them
     "resnet18": "ResNet-18",
     "vit_tiny": "ViT-Tiny",
     "vgg": "VGG-16",
+    "dqn": "DQN",
 }
 TIMM = "timm/"  # before any name that timm knows
 
@@ -96,9 +100,10 @@ def architecture(name: str) -> Architecture:
     """The architecture of that name, or "timm/" and a name of timm.list_models(). ValueError lists the known names."""
     if name.startswith(TIMM):
         return timm_architecture(name.removeprefix(TIMM))
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name]
+    known = ARCHITECTURES | GAME_NETWORKS
+    if name not in known:
+        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(known)}")
+    return known[name]
 
 
 @lru_cache
@@ -142,6 +147,13 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
         model = architecture(name).build(num_classes)
         redraw(model.get_submodule(architecture(name).head))
         return model
+
+
+def build_for_game(name: str, channels: int, actions: int, seed: int, **needs) -> nn.Module:
+    """A freshly initialised network for a game; the same seed gives the same weights, and no global seed moves."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return GAME_NETWORKS[name].build(channels, actions, **needs)
 
 
 def count_parameters(name: str, num_classes: int) -> int:

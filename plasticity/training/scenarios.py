@@ -1,4 +1,4 @@
-"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, or one task from scratch.
+"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, one task from scratch, a game.
 
 A phase is a set of items, their labels (some of them wrong on purpose) and a number of epochs. Each phase gets a new
 optimiser and its own warm-up of the learning rate; the test labels are never touched. Sources: Lee et al. 2024 ("H&T"),
@@ -106,6 +106,44 @@ class Continual:
         return earlier[torch.randperm(len(earlier), generator=generator)[: self.buffer]]
 
 
+@dataclass(frozen=True)
+class Online:
+    """Reinforcement learning: act, store, update (H&T 5.3). An epoch is a number of updates, gradient steps.
+
+    steps: environment steps; replay: updates after each of them, once the agent's random ones are over; epoch: updates
+    of an epoch; reset: updates of a phase, at whose start the optimiser is new and methods may reset weights, 0 for one
+    phase; tests: games played at the end.
+    """
+
+    steps: int = 100_000
+    replay: int = 1
+    epoch: int = 4000
+    reset: int = 0
+    tests: int = 100
+
+    def __post_init__(self):
+        notation.within(self, steps="[1, inf)", replay="[1, inf)", epoch="[1, inf)", tests="[1, inf)")
+        if self.reset % self.epoch:
+            raise ValueError(f"Online: reset={self.reset} is no multiple of epoch={self.epoch}, or 0 for one phase")
+
+    def updates(self, warmup: int) -> int:
+        """How many there are after so many random steps."""
+        return max(0, self.steps - warmup) * self.replay
+
+    def phases(self, warmup: int) -> list[int]:
+        """The updates of each phase. ValueError for a reset that never comes, or in the last moment."""
+        updates = self.updates(warmup)
+        if not self.reset:
+            return [updates]
+        if self.reset >= updates:
+            raise ValueError(f"Online: reset={self.reset} never comes in {updates} updates; 0 is for one phase")
+        whole, rest = divmod(updates, self.reset)
+        if 0 < rest < self.reset / 2:
+            few = f"leaves {rest} updates to the last of {whole + 1} phases, less than half a phase"
+            raise ValueError(f"Online: reset={self.reset} of {updates} updates {few}; change reset or steps")
+        return [self.reset] * whole + ([rest] if rest else [])
+
+
 def wrong(labels: Tensor, items: Tensor, share: float, classes: int, generator: torch.Generator) -> Tensor:
     """A copy of ``labels`` [n]: round(share x k) of the k ``items``, at random, have a uniformly drawn other class."""
     chosen = items[torch.randperm(len(items), generator=generator)[: round(share * len(items))]]
@@ -115,7 +153,7 @@ def wrong(labels: Tensor, items: Tensor, share: float, classes: int, generator: 
     return result
 
 
-SCENARIOS = {"transfer": Transfer, "single": Single, "warm_start": WarmStart, "continual": Continual}
+SCENARIOS = {"transfer": Transfer, "single": Single, "warm_start": WarmStart, "continual": Continual, "online": Online}
 
 
 def build(text: str):
