@@ -6,10 +6,8 @@ from torch import Tensor
 from .training.catalogue import FOLDER, RECIPES, TITLES
 from .training.packed import Dataset, damaged, is_packed, known_path, load, manifest, missing, outdated
 
-__all__ = [
-    *("FOLDER", "RECIPES", "TITLES", "Dataset", "damaged", "is_packed"),
-    *("known_path", "load", "manifest", "missing", "outdated", "split"),
-]
+__all__ = ["FOLDER", "RECIPES", "TITLES", "Dataset", "damaged", "is_packed", "known_path"]
+__all__ += ["load", "manifest", "missing", "outdated", "split"]
 
 
 def split(dataset: Dataset, validation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -113,6 +113,10 @@ _TITLES = {
     "companions_quick": "a first look at the companions: few and short runs; their numbers mean little",
     "companions_paper": "the companion papers as published, and all methods on the main paper's transfer, for GPUs",
     "companions_imagenet": "methods of the companion papers on a network with real ImageNet weights, offline",
+    "rl": "Hare & Tortoise in games, in miniature: MinAtar; offline, on any laptop",
+    "rl_quick": "a first look at games: few and short runs; their numbers mean little",
+    "rl_paper": "Hare & Tortoise's Atari-100k as published, for GPUs",
+    "rl_rehearsal": "its networks and games at full size, a few hundred updates",
     "companions_rehearsal": "their data and networks at full size, single epochs; scaled-down data will do",
 }
 _MINI = {"batch_size": 32, "max_epochs": 16, "patience": 3, "augment": "flip"}
@@ -201,11 +205,33 @@ _companions_imagenet = _derived(
 )
 _companions_rehearsal = _derived(_companions_paper, "companions_rehearsal", {"max_epochs": 1}, **_FULL_SIZE_PAIR)
 
+# Games: what their runs are stands in studies.rl.
+_rl = Profile(
+    "rl",
+    _TITLES["rl"],
+    architectures=("mini_dqn",),
+    datasets=("minatar_breakout", "minatar_space_invaders"),
+    repeats=5,
+    training={"mini_dqn": {}},
+    weights="none",
+    cases=(),
+    controls=(),
+    seconds_a_run=20.0,
+)
+_rl_quick = _derived(_rl, "rl_quick", repeats=1)
+_ATARI_100K = """alien amidar assault asterix bank_heist battle_zone boxing breakout chopper_command crazy_climber
+    demon_attack freeway frostbite gopher hero jamesbond kangaroo krull kung_fu_master ms_pacman pong private_eye qbert
+    road_runner seaquest up_n_down"""
+_FULL_SIZE = {"architectures": ("nature_cnn", "impala_x4"), "seconds_a_run": None}
+_rl_paper = _derived(_rl, "rl_paper", datasets=tuple(f"atari_{game}" for game in _ATARI_100K.split()), **_FULL_SIZE)
+_rl_rehearsal = _derived(_rl, "rl_rehearsal", repeats=1, datasets=("atari_breakout", "atari_pong"), **_FULL_SIZE)
+
 PROFILES = {
     profile.name: profile
     for profile in (
         *(_mini, _imagenet, _paper, _quick, _imagenet_quick, _imagenet_128, _paper_bf16, _rehearsal),
         *(_sensitivity, _sensitivity_quick, _sensitivity_paper),
         *(_companions, _companions_quick, _companions_paper, _companions_imagenet, _companions_rehearsal),
+        *(_rl, _rl_quick, _rl_paper, _rl_rehearsal),
     )
 }

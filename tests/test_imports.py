@@ -24,14 +24,16 @@ ALLOWED = {  # room: what it may import, besides itself
     "weights": METHOD | {"interventions", "methods", "run", "profiles"},
     "train": CORE,
     "datasets": {"data", "files"},
-    "running": CORE | {"datasets"},
+    "rl": CORE,
+    "running": CORE | {"datasets", "rl"},
     "analysis": CORE | {"running"},
     "studies/main_paper": STUDY,
     "studies/audit": STUDY | {"studies/main_paper"},
     "studies/sensitivity": STUDY | {"studies/main_paper"},
     "studies/companions": STUDY | {"studies/main_paper"},
     "studies/interactive": STUDY | {"studies/main_paper"},
-    "studies/all": STUDY | {"studies/main_paper", "studies/sensitivity", "studies/companions"},
+    "studies/rl": STUDY | {"studies/main_paper"},
+    "studies/all": STUDY | {"studies/main_paper", "studies/sensitivity", "studies/companions", "studies/rl"},
 }
 FREE = {"cli", "book", "__main__", "__init__"}  # these may import everything, and only they import each other
 

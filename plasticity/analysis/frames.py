@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from ..networks.table import ARCHITECTURES
+from ..networks.table import architecture
 from ..reinit import Case
 from ..run import Run
 from ..running import records
@@ -20,9 +20,11 @@ from ..training import scenarios
 PAIR = ["architecture", "dataset", "seed"]  # what two runs of a pair have in common
 METRICS = ("weight_magnitude", "weight_distance", "zero_gradient", "zero_activation", "srank", "effective_rank")
 METRICS += ("stable_rank", "dormant_normalised", "dormant_rarely", "dormant_never")
-PARAMETERS = dict.fromkeys(field.name for kind in scenarios.SCENARIOS.values() for field in fields(kind))
+PHASED = (kind for name, kind in scenarios.SCENARIOS.items() if name != "online")
+PARAMETERS = dict.fromkeys(field.name for kind in PHASED for field in fields(kind))
 NUMBERS = ("accuracy", "train_accuracy", "online_accuracy", "epochs", *METRICS, *(f"first_{name}" for name in METRICS))
-COLUMNS = tuple(dict.fromkeys((*records.NAMES, "status", "kind", "network", "method", *PARAMETERS, *NUMBERS)))
+OF_IMAGES = (name for name in records.NAMES if name != "agent")
+COLUMNS = tuple(dict.fromkeys((*OF_IMAGES, "status", "kind", "network", "method", *PARAMETERS, *NUMBERS)))
 EPOCHS = (
     "architecture",
     "dataset",
@@ -42,10 +44,15 @@ def frame(records: list[dict]) -> pd.DataFrame:
     rows = []
     for record in records:
         method, fraction = _parts(record["config"]["case"])
-        row = record["config"] | {"method": method, "fraction": fraction, "status": record["status"]}
+        row = _config(record) | {"method": method, "fraction": fraction, "status": record["status"]}
         row |= {"message": record.get("message", ""), "seconds": record["seconds"]}
         rows.append(row | record.get("metrics", {}))
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=EMPTY)
+
+
+def _config(record: dict) -> dict:
+    """A run's settings; only games have an agent."""
+    return {name: value for name, value in record["config"].items() if value or name != "agent"}
 
 
 @lru_cache
@@ -94,8 +101,8 @@ def run_table(recorded: list[dict]) -> pd.DataFrame:
 
 
 def _row(record: dict) -> dict:
-    config, history = record["config"], record["history"]
-    kind, title = config["scenario"].partition("(")[0], ARCHITECTURES[config["architecture"]].title
+    config, history = _config(record), record["history"]
+    kind, title = config["scenario"].partition("(")[0], architecture(config["architecture"]).title
     ends = [entry for entry in history if "weight_magnitude" in entry] or [{}]
     seen = [entry["test_accuracy"] for entry in history if "test_accuracy" in entry]
     row = config | record["metrics"] | asdict(scenarios.build(config["scenario"]))
@@ -118,7 +125,7 @@ def learning_curves(chosen: list[Run], runs: list[Run], recorded: list[dict]) ->
     record_of = dict(zip(runs, recorded, strict=True))
     rows = histories([record_of[run] for run in dict.fromkeys(chosen)])
     rows = rows.reindex(columns=dict.fromkeys((*EPOCHS, *rows.columns))).astype({"test_accuracy": float})
-    return rows.assign(network=[ARCHITECTURES[name].title for name in rows.architecture])
+    return rows.assign(network=[architecture(name).title for name in rows.architecture])
 
 
 def only(frame: pd.DataFrame, **values) -> pd.DataFrame:

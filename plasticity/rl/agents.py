@@ -54,7 +54,7 @@ class Agent:
         return intensity(result, self.draws, self.settings.intensity) if self.settings.intensity else result
 
     def explore(self, step: int) -> float:
-        """The share of random actions at environment step ``step``, from 0: all, then in a straight line to the least."""
+        """The share of random actions at environment step ``step``, from 0: all, then linearly to the least."""
         settings = self.settings
         done = min(1.0, max(0, step - settings.warmup) / settings.decay) if settings.decay else 1.0
         return 1.0 if step < settings.warmup else 1 + (settings.explore - 1) * done
@@ -83,4 +83,9 @@ class Agent:
         """Take it up, after the replay is full again."""
 
 
-AGENTS = {games.DrQ: Agent}
+def build(settings, replay: Replay, batch_size: int, view: View, draws: torch.Generator) -> Agent:
+    """The agent of these settings."""
+    return AGENTS[type(settings)](settings, replay, batch_size, view, draws)
+
+
+AGENTS = {games.Random: Agent, games.DrQ: Agent}

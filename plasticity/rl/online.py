@@ -1,4 +1,4 @@
-"""``fit`` of games: one run from build to test, beside `train.fit` and as it is. Its pieces, in the order of their calls:
+"""``fit`` of games: one run from build to test, beside `train.fit` and like it. Its pieces, in their order:
 
 begin          build the network and open the game
 resume         play an interrupted run's actions again, which fills its replay
@@ -13,7 +13,6 @@ An epoch is a number of updates, gradient steps; before every ``replay`` of them
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -232,7 +231,9 @@ def train_epoch(learning: Learning) -> None:
     if learning.online.reset:
         entry["phase"] = learning.number
     scores = learning.player.scores
-    learning.history.append(entry | {"games": len(scores)} | ({"train_score": float(np.mean(scores))} if scores else {}))
+    learning.history.append(
+        entry | {"games": len(scores)} | ({"train_score": float(np.mean(scores))} if scores else {})
+    )
     scores.clear()
 
 

@@ -20,7 +20,9 @@ from ..datasets import prepare as prepare_
 from ..datasets.root import project_root
 from ..files import file_sha256
 from ..profiles import Profile
+from ..rl import games, online
 from ..run import SOURCES, Run
+from ..training.games import GAME
 from ..weights import fetch_weights, weights_file
 from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
@@ -116,7 +118,8 @@ def fingerprint(place: Place, inputs: tuple[tuple[str, str, str], ...]) -> dict[
     facts = {"plasticity source": identity.source(), "torch": str(torch.__version__)}
     for dataset, architecture, weights in inputs:
         make_ready(folder, dataset, architecture, weights)
-        facts[f"data {dataset}"] = data_sets.load(folder, dataset).sha256
+        game = GAME.fullmatch(dataset)
+        facts[f"data {dataset}"] = games.input_sha256(dataset) if game else data_sets.load(folder, dataset).sha256
         if weights != "none":
             path, sha256 = weights_file(architecture, weights, folder)
             facts[f"weights {path.name}"] = sha256 or file_sha256(path)
@@ -212,7 +215,12 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
     """
     names = [name for name in profile.architectures if not architectures or name in architectures]
     for name in profile.all_datasets:
-        prepare_.prepare(place.data, name, complete=profile.complete)
+        if GAME.fullmatch(name):
+            games.require(name)
+        else:
+            prepare_.prepare(place.data, name, complete=profile.complete)
+    if profile.weights == "none":
+        return pd.DataFrame(columns=["architecture", "weights", "sha256"])
     if profile.weights not in SOURCES:
         files = {name: fetch_weights(name, profile.weights, place.data) for name in names}
         rows = [(name, file.name, file_sha256(file)) for name, file in files.items()]
@@ -256,15 +264,22 @@ def require_same_data(runs: list[Run], datasets: set[str], place: Place) -> None
     """Raise RecordError if records of these runs began from other ``datasets`` than those packed here: with new ones
     beside them, none could be read."""
     for path in (Path(data_folder(place)) / name for name in datasets):
-        if data_sets.outdated(path):
-            prepare_.ensure(path.parent, path.name)
-        now = data_sets.manifest(path)["sha256"] if data_sets.is_packed(path) else None
+        now, kind = present_input(path), "game" if GAME.fullmatch(path.name) else "data"
         for record in records.load_runs([run for run in runs if run.dataset == path.name], place.runs):
-            if now and (then := record.get("inputs", {}).get("data", now)) != now:
+            if now and (then := record.get("inputs", {}).get(kind, now)) != now:
                 todo = f"move them away ({Path(place.runs) / '*' / path.name}-*), or give another results folder"
                 raise records.RecordError(
                     f"records began from other data than {path} has now ({then[:8]}, {now[:8]}): {todo}"
                 )
+
+
+def present_input(path: Path) -> str | None:
+    """The SHA-256 of the data packed at ``path``, None where there are none; of a game its program's."""
+    if GAME.fullmatch(path.name):
+        return games.input_sha256(path.name)
+    if data_sets.outdated(path):
+        prepare_.ensure(path.parent, path.name)
+    return data_sets.manifest(path)["sha256"] if data_sets.is_packed(path) else None
 
 
 def recorded(runs, place: Place, command: str) -> list[dict]:
@@ -381,12 +396,15 @@ def perform(run: Run, place: Place) -> Done:
     else:
         seconds = time.perf_counter() - started
         metrics = body["metrics"]
-        line = f"{run} accuracy {metrics['accuracy']:.3f} after {metrics['epochs']} epochs, {seconds:.1f} s"
+        found = f"score {metrics['score']:.4g}" if run.agent else f"accuracy {metrics['accuracy']:.3f}"
+        line = f"{run} {found} after {metrics['epochs']} epochs, {seconds:.1f} s"
     return Done(line, seconds, None if shared else records.path_of(run, place.runs).read_text("utf-8"))
 
 
 def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
     try:
+        if run.agent:
+            return records.from_fitted(online.fit(run, place.device, checkpoint=checkpoint))
         return records.from_fitted(train.fit(run, data_folder(place), place.device, checkpoint=checkpoint))
     except Exception as error:
         if not is_out_of_memory(error):

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ROOMS = (".", "training", "methods", "networks", "datasets")  # the core and what it trains with and on
+ROOMS = (".", "training", "methods", "networks", "datasets", "rl")  # the core and what it trains with and on
 NOT_TRAINING = {"__init__", "__main__", "profiles", "files"}  # of the core: what it exports, plans and downloads
 
 

@@ -10,8 +10,10 @@ from .. import data as data_sets
 from ..datasets.prepare import ensure
 from ..files import atomic, file_sha256
 from ..profiles import source_run
+from ..rl import games
 from ..run import SOURCES, Run
 from ..train import fit
+from ..training.games import GAME
 from ..weights import cached_weights, source_path, weights_file
 from .checkpoints import Checkpoint
 
@@ -20,6 +22,8 @@ def require(run: Run, folder: str | Path) -> None:
     """Raise FileNotFoundError or ValueError, saying what to do, if the data or weights that ``fit`` needs are missing
     or damaged."""
     make_ready(folder, run.dataset, run.architecture, run.weights)
+    if run.agent:
+        return
     data_sets.load(Path(folder), run.dataset)
     if run.weights != "none" and run.intervention().pretrained:
         cached_weights(*weights_file(run.architecture, run.weights, folder))
@@ -27,6 +31,8 @@ def require(run: Run, folder: str | Path) -> None:
 
 def make_ready(folder: str | Path, dataset: str, architecture: str, weights: str) -> None:
     """Prepare the data set of a run, and the one that its weights come from, unless they are packed already."""
+    if GAME.fullmatch(dataset):
+        return games.require(dataset)
     ensure(folder, dataset)
     if source := source_run(architecture, weights):
         ensure(folder, source.dataset)

@@ -7,6 +7,7 @@ from ..networks.table import architecture
 from ..profiles import Profile
 from ..run import Run
 from .companions import runs as companions
+from .rl import runs as rl
 from .sensitivity import runs as sensitivity
 
 
@@ -19,6 +20,8 @@ def grid(
         runs = sensitivity.grid(profile)
     elif profile.name in companions.COMPANION.values():
         runs = companions.grid(profile)
+    elif profile.name in rl.NAMES.values():
+        runs = rl.grid(profile)
     else:
         return profiles.grid(profile, architectures, cases)
     names = {run: {run.architecture, architecture(run.architecture).family} for run in runs}

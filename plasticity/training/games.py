@@ -1,7 +1,7 @@
-"""Games that a run may name instead of a data set, and the agents that learn them: names and settings, nothing that plays.
+"""Games that a run may name instead of a data set, and the agents that learn them: names and settings alone.
 
-Sources: Mnih et al. 2015 (DQN), Kostrikov et al. 2020 (DrQ), Agarwal et al. 2021 (DrQ(eps), as Dopamine has it), Young &
-Tian 2019 (MinAtar), Lee et al. 2024 (Hare & Tortoise), section 5.3.
+Sources: Mnih et al. 2015 (DQN), Kostrikov et al. 2020 (DrQ), Agarwal et al. 2021 (DrQ(eps), as Dopamine has it), Young
+& Tian 2019 (MinAtar), Lee et al. 2024 (Hare & Tortoise), section 5.3.
 """
 
 import re
@@ -19,6 +19,7 @@ class Random:
 
     warmup: ClassVar[int] = 0
     needs: ClassVar[int] = 0  # transitions, before the first update
+    network: ClassVar[dict] = {}
 
 
 @dataclass(frozen=True)

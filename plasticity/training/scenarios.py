@@ -1,4 +1,4 @@
-"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, one task from scratch, a game.
+"""What a run trains on, and in which phases: fine-tuning, a warm start, continual learning, a single task, a game.
 
 A phase is a set of items, their labels (some of them wrong on purpose) and a number of epochs. Each phase gets a new
 optimiser and its own warm-up of the learning rate; the test labels are never touched. Sources: Lee et al. 2024 ("H&T"),
