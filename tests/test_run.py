@@ -13,6 +13,7 @@ from plasticity import run as config
 from plasticity.profiles import CASES, CONTROL_CASES, PROFILES, source_run
 
 RUN = Run("mini_vit", "photos")
+OF_IMAGES = [name for name, profile in PROFILES.items() if profile.cases]  # the others play games: tests/studies/rl
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -49,6 +50,7 @@ def test_the_defaults_are_the_released_codes_settings():
         "measure": 0,
         "monitor": "validation",
         "tensors": "weights",
+        "agent": "",
     }
 
 
@@ -104,7 +106,7 @@ def test_every_field_moves_the_key():
         "monitor": "test",
         "tensors": "no_head",
     }
-    assert others.keys() | {"scenario"} == {f.name for f in fields(Run)}  # a scenario without early stopping: below
+    assert others.keys() | {"scenario", "agent"} == {f.name for f in fields(Run)}  # these: below, training/test_games
     runs = [RUN, *(replace(RUN, **{name: value}) for name, value in others.items())]
     assert len({run.key for run in runs}) == len({str(run) for run in runs}) == len(others) + 1
 
@@ -227,7 +229,7 @@ def test_the_paper_grid_is_the_papers():
     assert all(run == Run(run.architecture, run.dataset, run.case, run.seed, precision="tf32") for run in runs)
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_the_papers_networks_run_in_the_released_codes_precision(name):
     full_size = {"simplenet", "resnet50", "vit_b_16"} & set(PROFILES[name].architectures)
     expected = "bf16" if name == "paper_bf16" else "tf32" if full_size else "fp32"
@@ -270,7 +272,7 @@ def test_get_profile_replaces_repeats_and_reading_alone():
     assert PROFILES["mini"].repeats == 5 and PROFILES["mini"].reading == "code"
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_profile_makes_valid_runs(name):
     profile = get_profile(name)
     assert profile.name == name and profile.title and set(profile.training) == set(profile.architectures)

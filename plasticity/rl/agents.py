@@ -48,10 +48,10 @@ class Agent:
 
     def augmented(self, observations: Tensor) -> Tensor:
         """`input`, moved and brightened at random (Kostrikov et al. 2020)."""
-        result = self.input(observations)
-        if self.settings.shift:
-            result = random_shift(result, self.draws, self.settings.shift)
-        return intensity(result, self.draws, self.settings.intensity) if self.settings.intensity else result
+        settings = self.settings
+        moved = random_shift(observations, self.draws, settings.shift) if settings.shift else observations
+        result = self.input(moved)
+        return intensity(result, self.draws, settings.intensity) if settings.intensity else result
 
     def explore(self, step: int) -> float:
         """The share of random actions at environment step ``step``, from 0: all, then linearly to the least."""

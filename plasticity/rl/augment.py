@@ -1,9 +1,22 @@
-"""x"""
+"""Augmented observations: random shifts (Kostrikov et al. 2020, "DrQ") and brightness (Laskin et al. 2020; SPR)."""
+
+import torch
+from torch import Tensor
 
 
-def random_shift(images, draws, pad=4):
-    raise NotImplementedError
+def random_shift(images: Tensor, draws: torch.Generator, pad: int = 4) -> Tensor:
+    """Images [b, c, h, w], each padded by its edge and cropped to its size at a random place: moved by at most ``pad``
+    pixels along each axis."""
+    batch, _, height, width = images.shape
+    by = torch.randint(-pad, pad + 1, (2, batch, 1), generator=draws)
+    rows, columns = ((torch.arange(n) + d).clamp_(0, n - 1) for n, d in zip((height, width), by, strict=True))
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    each = torch.arange(batch, device=images.device)[:, None, None]
+    moved = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2)
 
 
-def intensity(images, draws, scale=0.05):
-    raise NotImplementedError
+def intensity(images: Tensor, draws: torch.Generator, scale: float = 0.05) -> Tensor:
+    """Images float [b, c, h, w], each times 1 + ``scale`` x a standard normal draw cut at 2."""
+    noise = torch.randn(len(images), 1, 1, 1, generator=draws).clamp_(-2, 2)
+    return images * (1 + scale * noise).to(images)

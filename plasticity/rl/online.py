@@ -247,7 +247,7 @@ def update(learning: Learning) -> torch.Tensor:
     optimizer.zero_grad()
     (done.loss if penalty is None else done.loss + penalty).backward()
     if run.clip:
-        nn.utils.clip_grad_norm_(learning.model.parameters(), run.clip)
+        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], run.clip)
     optimizer.step()
     method.after_step(learning.updates)
     return done.loss.detach()

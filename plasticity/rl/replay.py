@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -67,8 +68,8 @@ class Replay:
 
     def batch(self, index: Tensor, n_step: int, gamma: float) -> Batch:
         """The transitions that begin at times [b], over n steps or until the episode's end."""
-        powers = gamma ** torch.arange(n_step + 1)
-        times = index[:, None] + torch.arange(n_step)
+        ahead, powers = _ahead(n_step, gamma)
+        times = index[:, None] + ahead
         alive = (~self.ended[times]).cumprod(1).float()  # [b, n]: whether the episode goes on behind each step
         rewards = self.reward[times]
         rewards[:, 1:] *= alive[:, :-1]
@@ -76,3 +77,8 @@ class Replay:
         return Batch(
             self.observe(index), self.action[index].long(), rewards @ powers[:-1], powers[-1] * alive[:, -1], later
         )
+
+
+@lru_cache
+def _ahead(n_step: int, gamma: float) -> tuple[Tensor, Tensor]:
+    return torch.arange(n_step), gamma ** torch.arange(n_step + 1)

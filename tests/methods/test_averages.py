@@ -42,6 +42,22 @@ def test_the_average_by_hand():
     assert seen == [(2.0, 1.0, 1), (2.75, 1.75, 2), (1.3125, 0.3125, 3)]
 
 
+def test_an_average_goes_on_or_begins_anew_at_a_later_phase():
+    for restart, value in ((False, 2.0), (True, 9.0)):
+        model = network()
+        ema = prepared(Ema(momentum=0.75, restart=restart), model)
+        with torch.no_grad():
+            model[1].weight.add_(4.0)
+            model[2].num_batches_tracked.add_(5)
+        ema.after_step(1)
+        slow = ema.slow
+        with torch.no_grad():
+            model[1].weight[0, 0] = 9.0
+        ema.prepare(model, start_of(phase=2))
+        assert ema.slow is slow and slow[1].weight[0, 0] == value and slow[2].num_batches_tracked == 5
+    assert HareTortoise(restart=True).restart and not pointers(model) & pointers(slow)
+
+
 def test_the_average_in_closed_form():
     torch.manual_seed(0)
     model, m = network(), 0.9

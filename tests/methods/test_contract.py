@@ -76,11 +76,12 @@ TABLE = {
 }
 LAST = 2 * PHASES.max_epochs  # epoch of the run
 DEFAULTS = {  # as the papers have them, or as the docstrings say where they leave it open
-    "ema": [0.999],
-    "hare_tortoise": [0.999, 1950, 0],
-    "self_distillation": [0.999, 1.0],
+    "ema": [0.999, False],
+    "hare_tortoise": [0.999, False, 1950, 0],
+    "self_distillation": [0.999, False, 1.0],
     "soft_rescaling": [0.001, 0.001, False, "auto"],
-    "shrink_perturb": [0.2, 0.0],
+    "shrink_perturb": [0.2, 0.0, False],
+    "head_reset": [False],
     "other_head": [1],
     "l2": [1e-4],
     "l2_init": [1e-3],

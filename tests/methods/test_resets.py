@@ -56,6 +56,24 @@ def test_shrink_of_three_numbers():
     assert model.weight.tolist() == [[4.0, 1.0, 1.0]]
 
 
+@pytest.mark.parametrize("method", [ShrinkPerturb(keep=0.5, fresh=True), HeadReset(fresh=True)])
+def test_fresh_is_another_draw_from_the_tensors_own_initial_values(method):
+    def reset(phase):
+        model = small(0)
+        start = start_of(initial=initial, head="4", generator=torch.Generator().manual_seed(phase), phase=phase)
+        method.prepare(model, start)
+        return model
+
+    before, initial = small(0), state_of(small(1))
+    after, again, other = reset(2), reset(2), reset(3)
+    weight, old, first = after[4].weight, before[4].weight, initial["4.weight"]
+    drawn = 2 * weight - old if isinstance(method, ShrinkPerturb) else weight
+    distances = (drawn.flatten()[:, None] - first.flatten()).abs().min(1).values
+    assert distances.max() < 1e-6 and (drawn - first).abs().max() > 1e-3
+    assert equal(after, again) and not equal(after, other)
+    assert torch.equal(after[0].weight, before[0].weight) == isinstance(method, HeadReset)
+
+
 def test_perturbation_is_normal_noise_of_that_size_from_the_streams_generator():
     def perturbed(seed):
         model = nn.Linear(200, 100, bias=False)

@@ -54,7 +54,7 @@ def mini_rows(steps: int, updates: int, tests: int) -> list[Row]:
     """The miniature's, with so many updates at replay ratio 1; epochs are a fiftieth, phases a fifth of a run."""
     mu, agent = 0.97, "drq(n_step=5, gamma=0.95, warmup=1000, decay=3000, explore=0.02, shift=0, intensity=0)"
     ema, follows, hare = average(mu), average(mu, restart=True), average(mu, hare=True)
-    common = (("lr", 1e-3), ("clip", 10.0))
+    common = (("lr", 1e-3), ("clip", 10.0), ("channels_last", False))
 
     def row(title: str, case: str, resets: bool = False, replay: int = 1) -> Row:
         epoch, reset = replay * updates // 50, replay * updates // 5 if resets else 0
