@@ -24,6 +24,7 @@ from plasticity.datasets.world import Arrays
 from plasticity.interventions import Start
 from plasticity.networks.table import ARCHITECTURES
 from plasticity.profiles import CASES
+from plasticity.rl import online
 from plasticity.running.checkpoints import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,6 +204,18 @@ def resumed(run, world, folder, **more):
     """Take up the state in ``folder``, which stays, and train to the end."""
     with Resuming(folder) as checkpoint:
         return fit(run, world, checkpoint=checkpoint, **more)
+
+
+def interrupted_online(run, folder, epoch):
+    """Learn a game until the state of an epoch is written in ``folder``."""
+    with pytest.raises(Interrupted), Interrupting(folder, epoch) as checkpoint:
+        online.fit(run, "cpu", checkpoint=checkpoint)
+
+
+def resumed_online(run, folder):
+    """Take up the state of a game in ``folder``, which stays, and learn to the end."""
+    with Resuming(folder) as checkpoint:
+        return online.fit(run, "cpu", checkpoint=checkpoint)
 
 
 def fit(run, world, **more):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet50, vit_b_16
 
-from . import companions, rl
+from . import companions, impala, rl
 from .initialisers import redraw
 from .main_paper import MiniResNet, efficientnet_lite0, mini_simplenet, mini_vit, simplenet
 
@@ -80,6 +80,8 @@ ARCHITECTURES = {
 }
 GAME_NETWORKS = {  # built by (channels, actions, and what the agent needs) for observations of image_size
     "mini_dqn": _fixed("dqn", "miniature DQN", rl.mini_dqn, "head", 10),
+    "nature_cnn": _fixed("dqn", "DQN", rl.nature_cnn, "head", 84),
+    "impala_x4": _fixed("impala", "IMPALA x 4", impala.impala_x4, "head", 84),
 }
 FAMILIES = {  # the first three as the paper's tables title them
     "simplenet": "SimpleNet",
@@ -92,6 +94,7 @@ FAMILIES = {  # the first three as the paper's tables title them
     "vit_tiny": "ViT-Tiny",
     "vgg": "VGG-16",
     "dqn": "DQN",
+    "impala": "IMPALA",
 }
 TIMM = "timm/"  # before any name that timm knows
 

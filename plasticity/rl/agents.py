@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ..training import games
 from .augment import intensity, random_shift
+from .losses import cross_entropy, feature_loss, project
+from .priorities import Priorities
 from .replay import Replay
 
 
@@ -83,9 +85,86 @@ class Agent:
         """Take it up, after the replay is full again."""
 
 
+class Rainbow(Agent):
+    """Distributions of values, prioritised replay (Hessel et al. 2018; `games.Rainbow` has the settings)."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.priorities = Priorities(len(self.replay.action))
+        self.updates = 0  # since the phase began
+
+    def begin_phase(self):
+        """The horizon begins anew."""
+        self.updates = 0
+
+    def horizon(self) -> tuple[int, float]:
+        """(n, gamma) of the next update."""
+        return self.settings.n_step, self.settings.gamma
+
+    def update(self, model, slow):
+        """Cross-entropy with the projected distribution of the action that the trained network chooses."""
+        n_step, gamma = self.horizon()
+        self.updates += 1
+        index, weights = self.priorities.draw(self.replay.t - self.settings.needs + 1, self.batch_size, self.draws)
+        batch = self.replay.batch(index, n_step, gamma)
+        action, returned, discount, weights = (
+            value.to(self.input.device) for value in (batch.action, batch.returned, batch.discount, weights)
+        )
+        now, later = self.augmented(batch.now), self.augmented(batch.later)
+        with torch.no_grad():
+            said = model.distribution(later)
+            chosen = model.values(said).argmax(1)
+            valued = said if slow is model else slow.distribution(later)
+            target = project(valued[_each(chosen), chosen].exp(), returned, discount, model.support)
+        features = model.encoder(now)
+        said = model.from_features(features)
+        losses = cross_entropy(said[_each(action), action], target)
+        self.priorities.set(index, losses.detach())
+        losses = losses + self.more(model, slow, index, features)
+        return Update((weights * losses).mean(), model.values(said), now)
+
+    def more(self, model, slow, index, features) -> Tensor | float:
+        """Another loss for each item [batch] of features [batch, d]."""
+        return 0.0
+
+    def state_dict(self):
+        """The priorities, and how far the phase is."""
+        return {"priorities": self.priorities.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state):
+        """Take it up."""
+        self.priorities.load_state_dict(state["priorities"])
+        self.updates = state["updates"]
+
+
+class Bbf(Rainbow):
+    """A horizon that grows in each phase, and with ``ssl`` predicted features (`games.Bbf` has the settings)."""
+
+    def horizon(self):
+        """(n, gamma) of the next update."""
+        return self.settings.horizon(self.updates)
+
+    def more(self, model, slow, index, features):
+        """How far the features of the next steps, as the slow network sees them, are from those predicted."""
+        settings, replay = self.settings, self.replay
+        if not settings.ssl:
+            return 0.0
+        times = index[:, None] + torch.arange(settings.jumps)
+        alive = (~replay.ended[times]).cumprod(1).to(self.input.device)
+        predicted = model.predicted(features, replay.action[times].long().to(self.input.device))
+        with torch.no_grad():
+            seen = self.augmented(replay.observe(times + 1).flatten(0, 1))
+            target = slow.projected(slow.encoder(seen)).view_as(predicted)
+        return settings.weight * feature_loss(predicted, target, alive)
+
+
+def _each(index: Tensor) -> Tensor:
+    return torch.arange(len(index), device=index.device)
+
+
 def build(settings, replay: Replay, batch_size: int, view: View, draws: torch.Generator) -> Agent:
     """The agent of these settings."""
     return AGENTS[type(settings)](settings, replay, batch_size, view, draws)
 
 
-AGENTS = {games.Random: Agent, games.DrQ: Agent}
+AGENTS = {games.Random: Agent, games.DrQ: Agent, games.Rainbow: Rainbow, games.Bbf: Bbf}

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..networks.rl import quiet
 from . import games
 from .replay import Replay
 
@@ -55,7 +56,7 @@ def play(network: nn.Module | None, prepare, name: str, episodes: int, explore: 
     for _ in range(CAP[name.partition("_")[0]]):
         chosen = torch.randint(actions, (len(running),), generator=draws)
         if network is not None:
-            with torch.inference_mode():
+            with torch.inference_mode(), quiet(network):
                 seen = torch.from_numpy(np.stack([table[i].see() for i in running]))
                 best = network(prepare(seen)).argmax(1)
             chosen = torch.where(torch.rand(len(running), generator=draws) < explore, chosen, best)

@@ -42,7 +42,7 @@ class DrQ:
     intensity: float = 0.05
 
     def __post_init__(self):
-        notation.within(self, **PLAYING)
+        notation.within(self, **RANGES)
 
     @property
     def needs(self) -> int:
@@ -55,8 +55,75 @@ class DrQ:
         return {}
 
 
-PLAYING = {"n_step": "[1, inf)", "gamma": "[0, 1]", "warmup": "[1, inf)", "explore": "[0, 1]", "test_explore": "[0, 1]"}
-AGENTS = {"random": Random, "drq": DrQ}
+@dataclass(frozen=True)
+class Rainbow(DrQ):
+    """What the first author's PLASTIC repository calls DrQ: distributions of values, prioritised replay and noisy
+    layers besides (Hessel et al. 2018). It explores by its noise alone.
+
+    atoms: of a distribution, from -v_max to v_max; noise: sigma_0 of the noisy layers, 0.5 (Fortunato et al. 2018).
+    """
+
+    decay: int = 0
+    explore: float = 0.0
+    atoms: int = 51
+    v_max: float = 10.0
+    noise: float = 0.5
+
+    @property
+    def network(self) -> dict:
+        """What the network must have."""
+        return {"atoms": self.atoms, "v_max": self.v_max, "noise": self.noise}
+
+
+@dataclass(frozen=True)
+class Bbf(DrQ):
+    """Bigger, better, faster (Schwarzer et al. 2023): distributions of values, prioritised replay, a growing horizon.
+
+    first_n to n_step, first_gamma to gamma: over ``anneal`` updates after each reset, exponentially. ssl: whether the
+    network also predicts its features ``jumps`` steps ahead (SPR), a loss of this ``weight``.
+    """
+
+    n_step: int = 3
+    gamma: float = 0.997
+    warmup: int = 2000
+    decay: int = 2000
+    explore: float = 0.0
+    atoms: int = 51
+    v_max: float = 10.0
+    first_n: int = 10
+    first_gamma: float = 0.97
+    anneal: int = 10_000
+    ssl: bool = False
+    jumps: int = 5
+    weight: float = 5.0
+
+    @property
+    def needs(self) -> int:
+        """Transitions that there must be before the first update."""
+        return max(self.n_step, self.first_n, self.jumps if self.ssl else 0)
+
+    @property
+    def network(self) -> dict:
+        """What the network must have."""
+        return {"atoms": self.atoms, "v_max": self.v_max, "ssl": self.ssl}
+
+    def horizon(self, updates: int) -> tuple[int, float]:
+        """(n, gamma) after so many updates since the last reset."""
+        done = min(1.0, updates / self.anneal) if self.anneal else 1.0
+        n = self.first_n * (self.n_step / self.first_n) ** done
+        far = 1 - self.first_gamma
+        return round(n), 1 - far * ((1 - self.gamma) / far) ** done
+
+
+RANGES = {"n_step": "[1, inf)", "gamma": "[0, 1)", "warmup": "[1, inf)", "explore": "[0, 1]", "test_explore": "[0, 1]"}
+RANGES |= {
+    "atoms": "[2, inf)",
+    "v_max": "(0, inf)",
+    "first_n": "[1, inf)",
+    "first_gamma": "[0, 1)",
+    "jumps": "[1, inf)",
+}
+AGENTS = {"random": Random, "drq": DrQ, "rainbow": Rainbow, "bbf": Bbf}
 
 
 def build(text: str):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import same
+from helpers import interrupted_online, resumed_online, same
 
 from plasticity import interventions
 from plasticity.rl import games, online, play
@@ -64,7 +64,7 @@ def test_the_values_of_a_small_game_are_those_by_hand(monkeypatch, case):
     monkeypatch.setattr(games, "open_game", Corridor)
     monkeypatch.setattr(games, "input_sha256", lambda name: "")
     agent = "drq(n_step=1, gamma=0.8, warmup=300, decay=300, explore=0.3, shift=0, intensity=0)"
-    run = replace(RUN, case=case, agent=agent, scenario="online(steps=1500, epoch=100, tests=4)")
+    run = replace(RUN, case=case, agent=agent, scenario="online(steps=1300, epoch=100, tests=4)")
     fitted = online.fit(run)
     assert fitted.metrics["score"] == 1 and fitted.metrics["capped"] == 0
     boards, game = [], Corridor()
@@ -171,40 +171,13 @@ def test_a_diverging_loss_is_an_error():
         online.fit(replace(RUN, lr=1e9, optimizer="sgd"))
 
 
-class Stopped(Exception):
-    pass
-
-
-class StopAfter(Checkpoint):
-    """Saves after each epoch, and stops behind one."""
-
-    stop = 0
-
-    def save(self, epoch, state):
-        super().save(epoch, state)
-        if epoch == self.stop:
-            raise Stopped
-
-
-def interrupt(run, folder, epoch):
-    checkpoint = StopAfter(folder, every=0)
-    checkpoint.stop = epoch
-    with checkpoint, pytest.raises(Stopped):
-        online.fit(run, checkpoint=checkpoint)
-
-
-def resume(run, folder):
-    with Checkpoint(folder, every=0) as checkpoint:
-        return online.fit(run, checkpoint=checkpoint)
-
-
 @pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
 def test_resumed_after_any_epoch_bit_for_bit(tmp_path, fields):
     run = replace(RUN, **fields)
     whole = online.fit(run)
     for epoch in range(1, whole.metrics["epochs"] + 1):
-        interrupt(run, tmp_path / "state", epoch)
-        again = resume(run, tmp_path / "state")
+        interrupted_online(run, tmp_path / "state", epoch)
+        again = resumed_online(run, tmp_path / "state")
         assert same(whole, again) and again.resumed == [epoch]
         Checkpoint(tmp_path / "state").remove()
 
@@ -212,18 +185,18 @@ def test_resumed_after_any_epoch_bit_for_bit(tmp_path, fields):
 def test_resumed_twice(tmp_path):
     run = replace(RUN, **CASES["head reset"])
     for epoch in (2, 4):
-        interrupt(run, tmp_path / "state", epoch)
-    again = resume(run, tmp_path / "state")
+        interrupted_online(run, tmp_path / "state", epoch)
+    again = resumed_online(run, tmp_path / "state")
     assert same(online.fit(run), again) and again.resumed == [2, 4]
 
 
 def test_a_game_that_went_another_way_begins_anew(tmp_path, capsys):
-    interrupt(RUN, tmp_path / "state", 2)
+    interrupted_online(RUN, tmp_path / "state", 2)
     path = tmp_path / "state" / "state-2.pt"
     content = torch.load(path, weights_only=True)
     content["state"]["crc"] += 1
     torch.save(content, path)
-    again = resume(RUN, tmp_path / "state")
+    again = resumed_online(RUN, tmp_path / "state")
     assert same(online.fit(RUN), again) and "begins anew" in capsys.readouterr().out
 
 
@@ -243,5 +216,5 @@ def test_a_killed_process_loses_nothing(tmp_path, name):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    again = resume(run, tmp_path / "state")
+    again = resumed_online(run, tmp_path / "state")
     assert same(online.fit(run), again) and len(again.resumed) == 2

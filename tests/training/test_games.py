@@ -38,8 +38,8 @@ def test_phases_are_counted_in_updates():
         ({"scenario": "online(tests=0)"}, r"tests=0 is outside its range"),
         ({"agent": "drq(n_step=40, warmup=39)"}, "warmup=39 of agent .* is below batch_size=32 and the 40 transitions"),
         ({"batch_size": 2000}, "warmup=1600 of agent 'drq' is below batch_size=2000"),
-        ({"agent": "dqr"}, "unknown agent 'dqr'; known: random, drq"),
-        ({"agent": "drq(gamma=1.5)"}, r"gamma=1.5 is outside its range \[0, 1\]"),
+        ({"agent": "dqr"}, "unknown agent 'dqr'; known: random, drq, rainbow, bbf"),
+        ({"agent": "drq(gamma=1.5)"}, r"gamma=1.5 is outside its range \[0, 1\)"),
         ({"agent": ""}, "these go together only as a game, 'online"),
         ({"dataset": "photos"}, "dataset='photos'.*go together only as a game"),
         ({"scenario": "single"}, "scenario='single'.*go together only"),
@@ -80,3 +80,17 @@ def test_a_data_set_takes_no_network_of_games():
 
 def test_runs_without_games_have_the_keys_that_they_had():
     assert Run("mini_vit", "photos").key == "6f035d3a"
+
+
+def test_bbfs_horizon_grows_exponentially():
+    bbf = games.build("bbf(anneal=100)")
+    assert bbf.horizon(0) == (10, pytest.approx(0.97)) and bbf.horizon(100) == bbf.horizon(999) == (3, 0.997)
+    n, gamma = bbf.horizon(50)  # the geometric means: sqrt(30) = 5.48, sqrt(.03 x .003) = .0095
+    assert n == 5 and gamma == pytest.approx(1 - (0.03 * 0.003) ** 0.5)
+    assert bbf.needs == games.build("bbf(ssl=true)").needs == 10 and games.build("bbf(ssl=true, jumps=12)").needs == 12
+
+
+def test_agents_say_what_their_network_must_have():
+    assert games.build("drq").network == {}
+    assert games.build("rainbow(noise=0.1)").network == {"atoms": 51, "v_max": 10.0, "noise": 0.1}
+    assert games.build("bbf(ssl=true)").network == {"atoms": 51, "v_max": 10.0, "ssl": True}

@@ -1,0 +1,72 @@
+"""Each agent on the real games, end to end through the engine, and taken up again."""
+
+from dataclasses import replace
+
+import pytest
+from helpers import interrupted_online, resumed_online, same
+
+from plasticity.profiles import get_profile
+from plasticity.rl import online, play
+from plasticity.running import engine
+from plasticity.studies.rl.runs import rehearsal_rows
+
+pytest.importorskip("ale_py")
+ROWS = {row.title: row for row in rehearsal_rows()}
+SHORT = {"steps": 106, "replay": 1, "epoch": 2}
+
+
+def short_run(title, game):
+    row = ROWS[title]
+    small = () if row.architecture == "nature_cnn" else (("batch_size", 2),)
+    return replace(row, **SHORT, reset=4 if row.reset else 0, more=row.more + small).run(game, 0)
+
+
+@pytest.fixture(autouse=True)
+def short_tests(monkeypatch):
+    monkeypatch.setitem(play.CAP, "atari", 10)
+
+
+@pytest.mark.parametrize("game", ["atari_pong", "atari_breakout"])
+@pytest.mark.parametrize("title", ["DrQ", "DrQ, HR 40k, H&T", "Rainbow (PLASTIC's DrQ)"])
+def test_resumed_bit_for_bit(tmp_path, title, game):
+    run = short_run(title, game)
+    whole = online.fit(run, "cpu")
+    for epoch in (1, 2):  # with phases: in the middle of one, and just before a reset
+        interrupted_online(run, tmp_path / str(epoch), epoch)
+        assert same(whole, resumed_online(run, tmp_path / str(epoch)))
+    assert whole.metrics["updates"] == 6 and whole.metrics["capped"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["BBF", "BBF, H&T", "BBF, SSL"])
+def test_bbf_is_resumed_bit_for_bit(tmp_path, title):
+    run = short_run(title, "atari_pong")
+    whole = online.fit(run, "cpu")
+    for epoch in (1, 2):
+        interrupted_online(run, tmp_path / str(epoch), epoch)
+        assert same(whole, resumed_online(run, tmp_path / str(epoch)))
+
+
+def test_the_engine_records_a_game(tmp_path):
+    run, place = short_run("DrQ, H&T", "atari_breakout"), engine.Place("data", str(tmp_path), workers=1, device="cpu")
+    assert engine.prepare(get_profile("rl_rehearsal"), place).empty
+    (record,) = engine.run_all([run], place)
+    assert record["status"] == "done" and record["metrics"]["test_episodes"] == 1
+    assert record["inputs"].keys() == {"game"} and record["config"]["agent"] == "drq(warmup=100)"
+    assert engine.run_all([run], place) == [record]  # once is enough
+    assert not list((tmp_path / "running").glob("*/*"))
+
+
+def test_records_of_another_version_of_a_game_are_refused(tmp_path, monkeypatch):
+    run, place = short_run("DrQ", "atari_breakout"), engine.Place("data", str(tmp_path), workers=1, device="cpu")
+    engine.run_all([run], place)
+    monkeypatch.setattr(engine.games, "version_of", lambda package: "99")
+    with pytest.raises(ValueError, match="records began from other data than .*atari_breakout has now"):
+        engine.run_all([run, replace(run, seed=1)], place)
+
+
+def test_a_game_without_its_package_is_refused_before_anything_is_spent(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.games, "version_of", lambda package: None)
+    place = engine.Place("data", str(tmp_path), workers=1, device="cpu")
+    with pytest.raises(ModuleNotFoundError, match="needs the package ale-py"):
+        engine.prepare(get_profile("rl_rehearsal"), place)
