@@ -212,7 +212,8 @@ def load_runs(runs, folder: str | Path) -> list[dict]:
     seen: dict[tuple, str] = {}
     for record in records:
         config = record["config"]
-        where = {"data": (config["dataset"],), "weights": (config["architecture"], config["weights"])}
+        of_data = dict.fromkeys(("data", "game"), (config["dataset"],))
+        where = of_data | {"weights": (config["architecture"], config["weights"])}
         for what, sha256 in record.get("inputs", {}).items():
             first = seen.setdefault((what, *where[what]), sha256) if sha256 else sha256
             if first != sha256:
