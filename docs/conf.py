@@ -63,7 +63,7 @@ def literal(app, what, name, thing, options, lines: list[str]) -> None:
 def files(app, page) -> None:
     """A link to a file that has no page leads to the repository, or is plain text while no address is known.
 
-    A link to a notebook that is not executed leads to the page of these. A link to nothing is an error of Sphinx.
+    A link to nothing is an error of Sphinx.
     """
     for link in [node for node in page.findall(pending_xref) if node["reftype"] == "myst"]:
         target = link["reftarget"].partition("#")[0]
@@ -75,9 +75,7 @@ def files(app, page) -> None:
             found = False
         if found or not (ROOT / path).exists():
             continue
-        if path.endswith(".ipynb"):
-            link["refdomain"], link["reftarget"], link["reftargetid"] = "doc", "absent", None
-        elif url := URLS.get("Repository"):
+        if url := URLS.get("Repository"):
             link.replace_self(nodes.reference("", "", *link.children, refuri=f"{url.rstrip('/')}/blob/HEAD/{path}"))
         else:
             link.replace_self(link.children)

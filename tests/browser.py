@@ -32,6 +32,8 @@ SPILLS = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
   [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1
     && !e.closest('pre, .output, .pst-scrollable-table-container'))
   .slice(0, 3).map(e => e.tagName + '.' + e.className)"""
+SIDEWAYS = """() => [...document.querySelectorAll('.cell_input pre')].filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.innerText.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
 FOCUSED = """() => {
   const e = document.activeElement;
   if (!e || e === document.body) return null;
@@ -119,6 +121,8 @@ def look(page: Page, say) -> None:
     if (titles := page.evaluate(TITLES)) != 1:
         say(f"{titles} titles (h1)")
     page.evaluate("() => document.querySelectorAll('details').forEach(part => part.open = true)")
+    for line in page.evaluate(SIDEWAYS):
+        say(f"code scrolls sideways: {line[:100]}")
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         try:

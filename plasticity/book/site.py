@@ -1,70 +1,66 @@
-"""The executed notebooks of a profile, README, `docs/` and `reference/` as one static site; nothing is run or fetched.
+"""The notebooks of a profile, README, `docs/` and `reference/` as one static site; nothing is run or fetched.
 
-Sphinx makes it. The pages keep their places in the repository, so the links that work there work on the site.
-``docs/conf.py`` says the rest.
+A notebook that has not been executed shows the committed results in place of its own. Sphinx makes it. The pages keep
+their places in the repository, so the links that work there work on the site. ``docs/conf.py`` says the rest.
 """
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
 from ..datasets.cores import usable_cores
-from ..profiles import Profile, get_profile
+from ..profiles import get_profile
+from . import committed, front, pages
 
 ROOT = Path(__file__).resolve().parents[2]
+FRONT = ROOT / "docs" / "front.md"
 NOTEBOOKS = {"The paper": range(40), "Checks and experiments": range(40, 50), "The companion papers": range(50, 60)}
 OTHERS = "Other notebooks"
 REFERENCE = ("benchmarks", "gpu", "learning_rates", "audit_power")
 CHAPTERS = {
     "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions", "docs/corrections"],
-    "Guides": ["docs/your-own", "docs/methods", "docs/full-size", "docs/many-machines", "CONTRIBUTING"],
+    "Guides": [
+        "docs/words",
+        "Commands and files <README>",
+        "docs/your-own",
+        "docs/methods",
+        "docs/full-size",
+        "docs/many-machines",
+        "CONTRIBUTING",
+    ],
     "Reference": ["docs/names", "docs/design", "docs/speed", *(f"reference/{name}" for name in REFERENCE)],
 }
-FOLDED = {
-    "parameters": "Parameters and their defaults",
-    "injected": "Parameters of this run",
-    "setup": "Imports and places",
-}
-LONG_LOG = 8  # lines of output; a longer log is folded
-WIDGET = "application/vnd.jupyter.widget-view+json"
-NO_WIDGET = "(A live widget: to be seen where the notebook runs.)"
 
 
 def build(profile: str, results: Path, out: Path | None = None) -> Path:
     """Make the site of the notebooks in ``results/notebooks``, whole or not at all; return its first page.
 
     It goes into ``out``, or ``results/site``. Raises ValueError if the profile is unknown, a notebook can't be read or
-    was executed with another profile, FileNotFoundError if there is none, FileExistsError if ``out`` holds something
+    was executed with another profile, FileNotFoundError without a checkout, FileExistsError if ``out`` holds something
     else than an earlier site, RuntimeError if Sphinx objects to a page.
     """
-    about, results = get_profile(profile), Path(results)
+    get_profile(profile)
+    results = Path(results)
     import_module("myst_nb")  # where it is missing, the error says so at once
     if not (ROOT / "docs" / "conf.py").exists():
         where = f"the site is made from a checkout's README and docs, and {ROOT} is none"
         raise FileNotFoundError(f"{where}: start again in a checkout (make site)")
     out = Path(out or results / "site")
     books, unfinished = executed(results / "notebooks", profile)
-    if not books:
-        command = missing_command("00", profile, results.as_posix())
-        raise FileNotFoundError(f"no executed notebooks in {results / 'notebooks'}; `{command}` makes them")
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         raise FileExistsError(f"{out} holds something that is no earlier site; empty it, or choose another with --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         folder = Path(temporary)
-        named = shortened(results.as_posix(), results.resolve(), profile)
-        lay_out(folder / "pages", books, unfinished, about, named)
+        lay_out(folder / "pages", books, unfinished, profile, results)
         sphinx(folder, f"plasticity, profile {profile}")
         if out.exists():
             out.rename(folder / "old")
@@ -128,27 +124,42 @@ def missing_command(stem: str, profile: str, results: str) -> str:
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------
-def lay_out(folder: Path, books: dict, unfinished: list[str], profile: Profile, results: str) -> None:
+def lay_out(folder: Path, books: dict, unfinished: list[str], profile: str, results: Path) -> None:
     """Write every page's source into a folder, where the repository has it."""
-    sources = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
     for name in ("docs", "reference"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_*", "conf.py"))
-    shutil.copy(ROOT / "CONTRIBUTING.md", folder)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_*", "conf.py", FRONT.name))
+    for name in ("README.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder)
     for part in ("notebooks", "executed"):
         (folder / part).mkdir()
-    for stem, book in books.items():
-        nbformat.write(book, folder / "executed" / f"{stem}.ipynb")
-        changed = stem in sources and code(nbformat.read(sources[stem], as_version=4)) != code(book)
-        nbformat.write(page(book, stem, changed), folder / "notebooks" / f"{stem}.ipynb")
-    missing = {stem: missing_command(stem, profile.name, results) for stem in sorted(sources.keys() - books.keys())}
-    contents = grouped(books) | CHAPTERS
-    if missing or unfinished:
-        (folder / "absent.md").write_text(absent(missing, unfinished), "utf-8")
-        contents["Reference"] = [*contents["Reference"], "absent"]
-    readme = (ROOT / "README.md").read_text("utf-8")
-    (folder / "index.md").write_text(f"{readme}\n{toctrees(contents)}\n", "utf-8")
-    for path in [folder / "index.md", *(folder / "docs").glob("*.md")]:
+    sources = {path.stem: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
+    groups, chapters = grouped({*books, *sources}), {}
+    for stem in (stem for stems in groups.values() for stem in stems):
+        there, reference = committed.choose(number(stem), references(profile))
+        if stem in books:
+            nbformat.write(books[stem], folder / "executed" / f"{stem}.ipynb")
+            changed = stem in sources and pages.code(sources[stem]) != pages.code(books[stem])
+            book, box = books[stem], pages.provenance(stem, books[stem].metadata, changed)
+        else:
+            line = missing_command(stem, profile, shortened(results.as_posix(), results.resolve(), profile))
+            made_by = reference.relative_to(ROOT).as_posix() if there else ""
+            box = pages.instead(stem, made_by, line, f"{stem}.partial.ipynb" in unfinished)
+            book = committed.filled(sources[stem], there)
+        nbformat.write(pages.page(book, stem, box), folder / "notebooks" / f"{stem}.ipynb")
+        own = results if stem in books else None
+        chapters[stem] = front.chapter(stem, book, number(stem), own, reference)
+    listed = {caption: [chapters[stem] for stem in stems] for caption, stems in groups.items()}
+    trees = {caption: [f"notebooks/{stem}" for stem in stems] for caption, stems in groups.items()} | CHAPTERS
+    first = front.page(FRONT.read_text("utf-8"), listed, profile, unfinished)
+    (folder / "index.md").write_text(f"{first}\n{toctrees(trees)}\n", "utf-8")
+    for path in [folder / "index.md", folder / "README.md", *(folder / "docs").glob("*.md")]:
         lighten(path)
+
+
+def references(profile: str) -> list[Path]:
+    """The folders of committed results, those of the profile first."""
+    folders = [ROOT / "reference", ROOT / "reference" / "imagenet"]
+    return folders[::-1] if profile.startswith("imagenet") else folders
 
 
 def lighten(path: Path) -> None:
@@ -162,12 +173,12 @@ def lighten(path: Path) -> None:
 
 
 def grouped(stems) -> dict[str, list[str]]:
-    """The notebooks' pages under the captions of the site, by their numbers; no caption is empty."""
+    """The notebooks under the captions of the site, by their numbers; no caption is empty."""
     groups = {caption: [] for caption in [*NOTEBOOKS, OTHERS]}
     for stem in sorted(stems):
         caption = next((name for name, numbers in NOTEBOOKS.items() if number(stem) in numbers), OTHERS)
-        groups[caption].append(f"notebooks/{stem}")
-    return {caption: pages for caption, pages in groups.items() if pages}
+        groups[caption].append(stem)
+    return {caption: stems for caption, stems in groups.items() if stems}
 
 
 def toctrees(contents: dict[str, list[str]]) -> str:
@@ -177,101 +188,6 @@ def toctrees(contents: dict[str, list[str]]) -> str:
         for caption, pages in contents.items()
     ]
     return "\n\n".join("\n".join(lines) for lines in trees)
-
-
-def absent(missing: dict[str, str], unfinished: list[str]) -> str:
-    """The page that names the notebooks without a page, each with the command that makes it."""
-    parts = ["# Not executed yet"]
-    if missing:
-        parts.append("These notebooks have no page here. The command under each executes it, with what it needs.")
-    parts += [f"`notebooks/{stem}.ipynb`\n```bash\n{command}\n```" for stem, command in missing.items()]
-    if unfinished:
-        parts.append("These executions did not run to their end and are not shown; the traceback is in the file:")
-        parts.append("\n".join(f"* `{name}`" for name in unfinished))
-    return "\n\n".join(parts) + "\n"
-
-
-def code(book: nbformat.NotebookNode) -> list[str]:
-    """The source of a notebook's code cells, papermill's own left out."""
-    cells = [cell for cell in book.cells if cell.cell_type == "code"]
-    return [cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-
-
-def page(book: nbformat.NotebookNode, stem: str, changed: bool = False) -> nbformat.NotebookNode:
-    """A copy of an executed notebook as its page: a box under the title, machinery and long logs folded, no widgets.
-
-    ``changed``: the source is not what was executed.
-    """
-    # no terminal colours
-    book = nbformat.reads(re.sub(r"(?<!\\)\\u001b\[[\d;]*m", "", nbformat.writes(book)), as_version=4)
-    book.metadata.pop("widgets", None)
-    book.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
-    heading = stem
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            heading = next(iter(re.findall(r"^#+ +(.*)$", cell.source, re.M)[::-1]), heading)
-        elif cell.cell_type == "code":
-            for output in cell.outputs:
-                if WIDGET in output.get("data", {}):
-                    output.data = {"text/plain": NO_WIDGET}
-            cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {
-                "image": {"alt": f"Figure of the section: {heading}"}
-            }
-            fold(cell)
-    if not book.cells or book.cells[0].cell_type != "markdown" or not book.cells[0].source.startswith("# "):
-        book.cells.insert(0, new_markdown_cell(f"# {stem}", id="title-of-the-page"))
-    title, _, rest = book.cells[0].source.partition("\n")
-    book.cells[0].source = f"{title}\n\n{provenance(stem, book.metadata, changed)}\n{rest}"
-    return book
-
-
-def fold(cell: nbformat.NotebookNode) -> None:
-    """Fold the source of a cell that only sets things up, and what a cell prints if it is long."""
-    tags = cell.metadata.get("tags", [])
-    kind = "injected" if "injected-parameters" in tags else "parameters" if "parameters" in tags else cell.get("id")
-    printed = sum(output.get("text", "").count("\n") for output in cell.outputs)
-    tag, prompt = ("hide-input", FOLDED[kind]) if kind in FOLDED else ("hide-output", f"Log of {printed} lines")
-    if kind in FOLDED or printed > LONG_LOG:
-        cell.metadata["tags"] = [*tags, tag]
-        cell.metadata["mystnb"] |= {"code_prompt_show": prompt, "code_prompt_hide": prompt}
-
-
-def provenance(stem: str, metadata: dict, changed: bool) -> str:
-    """The box at the top of a notebook's page: its files, the command that made it, how long that took and when."""
-    files = f"{{download}}`{stem}.ipynb <../executed/{stem}.ipynb>`: the executed notebook of `notebooks/{stem}.ipynb`."
-    papermill = metadata.get("papermill") or {}
-    said = ["How it was executed is not noted in it."]
-    if papermill.get("input_path") and papermill.get("output_path"):
-        python = metadata.get("language_info", {}).get("version", "?")
-        when = datetime.fromisoformat(papermill["end_time"]).astimezone(UTC)
-        time = f"It took {duration(papermill['duration'])} on {when:%Y-%m-%d, %H:%M} UTC"
-        said = [
-            "```bash",
-            command(papermill),
-            "```",
-            f"{time}, with Python {python}, papermill {papermill.get('version', '?')}.",
-        ]
-    if changed:
-        said.append("The notebook's code in the repository has changed since.")
-    return "\n".join([":::{admonition} How this page was made", ":class: made", files, *said, ":::"])
-
-
-def command(papermill: dict) -> str:
-    """The command that made a notebook, from what papermill noted in it."""
-    first = f"plasticity execute {shlex.quote(papermill['input_path'])} {shlex.quote(papermill['output_path'])}"
-    given = " ".join(f"-p {name} {shlex.quote(str(value))}" for name, value in papermill.get("parameters", {}).items())
-    return f"{first} \\\n    {given}" if given else first
-
-
-def duration(seconds: float) -> str:
-    """A duration in words, as coarse as a reader wants it."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def sphinx(folder: Path, title: str) -> None:

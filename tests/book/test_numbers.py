@@ -147,6 +147,16 @@ STATED = {  # the page's words, and the numbers that belong into them
         ("for {} of the paper's {} rows", [TEN_RUNS[0], sum(TEN_RUNS)]),
         ("{:.1f} to {:.1f} times as fast as Lightning", [speed("resnet50")[1], speed("mini_resnet")[1]]),
     ],
+    "docs/front.md": [
+        ("comes to {:+.2f} [{:+.2f}, {:+.2f}] points of test accuracy against base", ADVISED),
+        ("in {} runs of three small networks on three data sets", [len(RUNS)]),
+        (
+            "10 M comes to {:.2f} [{:.2f}, {:.2f}] points",
+            cell(BESIDE, "10M is worth recommending: it beats base", "imagenet"),
+        ),
+        ("in {} runs of one network", [len(IMAGENET)]),
+        ("in miniature {:.2f} to {:.2f} and {:.2f} to {:.2f} points", [*NS, *N]),
+    ],
     "docs/results.md": [
         ("Profile `mini`: {} runs, {} seeds for each case", [len(RUNS), RUNS.seed.nunique()]),
         (

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from plasticity.book import execute, site
+from plasticity.book import execute, pages, site
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTED = {
@@ -32,8 +32,7 @@ def notebook(*cells, **metadata):
 
 # --- what the pages say -----------------------------------------------------------------------------------------------
 def test_notebooks_are_grouped_by_their_number():
-    found = site.grouped(["54_transfer", "00_data", "mine", "41_claims", "30_figures", "60_more", "2026"])
-    assert {caption: [page.removeprefix("notebooks/") for page in pages] for caption, pages in found.items()} == {
+    assert site.grouped(["54_transfer", "00_data", "mine", "41_claims", "30_figures", "60_more", "2026"]) == {
         "The paper": ["00_data", "30_figures"],
         "Checks and experiments": ["41_claims"],
         "The companion papers": ["54_transfer"],
@@ -42,21 +41,21 @@ def test_notebooks_are_grouped_by_their_number():
 
 
 def test_a_page_says_the_command_the_time_and_the_files():
-    box = site.provenance("20_analysis", {"papermill": NOTED, "language_info": {"version": "3.11.7"}}, changed=False)
+    box = pages.provenance("20_analysis", {"papermill": NOTED, "language_info": {"version": "3.11.7"}}, changed=False)
     assert "execute notebooks/20_analysis.ipynb results/mini/notebooks/20_analysis.ipynb \\\n" in box
     assert "    -p profile mini -p workers 1 -p reading ''\n" in box
     assert "It took 12 s on 2026-11-21, 16:17 UTC, with Python 3.11.7, papermill 2.7.0." in box
     assert "{download}`20_analysis.ipynb <../executed/20_analysis.ipynb>`" in box
     assert "`notebooks/20_analysis.ipynb`" in box and "has changed since" not in box
-    assert "has changed since" in site.provenance("20_analysis", {}, changed=True)
-    assert "not noted" in site.provenance("mine", {}, changed=False)
+    assert "has changed since" in pages.provenance("20_analysis", {}, changed=True)
+    assert "not noted" in pages.provenance("mine", {}, changed=False)
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.4, "0 s"), (119, "119 s"), (150, "2 min"), (7199, "120 min"), (9000, "2.5 h")]
 )
 def test_durations_are_said_as_coarsely_as_they_are_long(seconds, said):
-    assert site.duration(seconds) == said
+    assert pages.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -87,41 +86,57 @@ def test_the_missing_notebooks_commands_make_them(stem):
 
 def test_a_page_is_a_copy_with_its_box_under_the_title():
     cell = new_code_cell("x", id="setup", metadata={"tags": ["mine"]})
-    long = new_code_cell("z", outputs=[new_output("stream", name="stdout", text="1/9 run\n" * 9)])
-    given = notebook(new_markdown_cell("## Section"), cell, new_code_cell("y"), long, papermill=NOTED)
+    given = notebook(new_markdown_cell("## Section"), cell, new_code_cell("y"), papermill=NOTED)
     before = nbformat.writes(given)
-    shown = site.page(given, "20_analysis")
+    shown = pages.page(given, "20_analysis", ":::{admonition} A box\n:::")
     assert nbformat.writes(given) == before
-    assert shown.cells[0].source.startswith("# A title\n\n:::{admonition} How") and shown.cells[0].source.endswith(
-        "Prose."
-    )
+    assert shown.cells[0].source == "# A title\n\n:::{admonition} A box\n:::\n\nProse."
     assert shown.cells[2].metadata.tags == ["mine", "hide-input"] and "tags" not in shown.cells[3].metadata
     assert shown.cells[3].metadata.mystnb["image"]["alt"] == "Figure of the section: Section"
-    assert shown.cells[4].metadata.tags == ["hide-output"]
-    assert shown.cells[4].metadata.mystnb["code_prompt_show"] == "Log of 9 lines"
+
+
+def test_a_long_log_is_folded_and_what_stands_beside_it_stays_in_sight():
+    """Eight lines are no long log; two streams in a row are one."""
+    table = new_output("display_data", {"text/markdown": "| n |"})
+    streams = [
+        new_output("stream", name=name, text="1 < 2\n" * lines) for name, lines in (("stdout", 4), ("stderr", 5))
+    ]
+    short = new_output("stream", name="stdout", text="run\n" * 8)
+    shown = pages.page(notebook(new_code_cell("z", outputs=[*streams, table, short])), "mine", "")
+    log, *rest = shown.cells[1].outputs
+    assert log.data["text/html"].startswith('<details class="log"><summary>Log of 9 lines</summary>')
+    assert log.data["text/html"].count("1 &lt; 2") == 9 and rest == [table, short]
+    assert "hide-output" not in shown.cells[1].metadata.get("tags", [])
 
 
 def test_a_notebook_without_a_title_gets_its_name():
-    assert site.page(new_notebook(cells=[new_code_cell("1")]), "mine").cells[0].source.startswith("# mine\n")
+    assert pages.page(new_notebook(cells=[new_code_cell("1")]), "mine", "").cells[0].source.startswith("# mine\n")
 
 
 def test_outputs_are_without_colours_and_live_widgets():
     outputs = [
         new_output("stream", name="stdout", text="\x1b[31mred\x1b[0m"),
-        new_output("display_data", {site.WIDGET: {"model_id": "1"}, "text/plain": "IntProgress(value=0)"}),
+        new_output("display_data", {pages.WIDGET: {"model_id": "1"}, "text/plain": "IntProgress(value=0)"}),
         new_output("error", ename="E", evalue="no", traceback=["\x1b[1;31mE\x1b[0m: no"]),
     ]
     source = r'print("\u001b[31m")'
-    shown = site.page(notebook(new_code_cell(source, outputs=outputs), widgets={"state": {}}), "mine")
+    shown = pages.page(notebook(new_code_cell(source, outputs=outputs), widgets={"state": {}}), "mine", "")
     red, widget, error = shown.cells[1].outputs
     assert red.text == "red" and error.traceback == ["E: no"] and shown.cells[1].source == source
-    assert widget.data == {"text/plain": site.NO_WIDGET} and "widgets" not in shown.metadata
+    assert widget.data == {"text/plain": pages.NO_WIDGET} and "widgets" not in shown.metadata
 
 
-def test_what_is_not_executed_is_named():
-    text = site.absent({"20_analysis": "make it"}, ["30_figures.partial.ipynb"])
-    assert text.startswith("# Not executed yet\n") and "`notebooks/20_analysis.ipynb`\n```bash\nmake it\n```" in text
-    assert "* `30_figures.partial.ipynb`" in text
+def test_a_page_of_committed_results_says_so_and_how_to_make_ones_own():
+    box = pages.instead("41_claims", "reference", "make checks PROFILE=mini", partial=True)
+    assert box.startswith(":::{admonition} Not executed here\n") and "```bash\nmake checks PROFILE=mini\n```" in box
+    assert "committed ones (`reference`)" in box and "the traceback is in `41_claims.partial.ipynb`" in box
+    box = pages.instead("99_new", "", "make new", partial=False)
+    assert "committed" not in box and "traceback" not in box
+
+
+def test_a_profiles_own_committed_results_come_first():
+    assert [folder.name for folder in site.references("imagenet_128")] == ["imagenet", "reference"]
+    assert [folder.name for folder in site.references("quick")] == ["reference", "imagenet"]
 
 
 def test_this_machines_folders_are_shortened():
@@ -147,21 +162,6 @@ def executed(folder, name, made):
     ("profile", "name", "made", "error", "said"),
     [
         ("minni", "20_analysis", notebook(), ValueError, "unknown profile 'minni'"),
-        ("quick", "20_analysis.partial", notebook(), FileNotFoundError, "`make reproduce PROFILE=quick RESULTS={}`"),
-        (
-            "mini",
-            "20_a",
-            notebook(papermill=NOTED | {"exception": True}),
-            FileNotFoundError,
-            "no executed notebooks in {}",
-        ),
-        (
-            "mini",
-            "20_a",
-            notebook(papermill=NOTED | {"end_time": None}),
-            FileNotFoundError,
-            "no executed notebooks in {}",
-        ),
         ("quick", "20_a", notebook(papermill=NOTED), ValueError, "with profile 'mini', this is the site of 'quick'"),
         *[
             ("mini", "20_a", torn, ValueError, "{}/notebooks/20_a.ipynb is not a readable notebook")
@@ -181,6 +181,15 @@ def test_what_is_no_executed_notebook_of_the_profile_is_refused(tmp_path, profil
     with pytest.raises(error, match=re.escape(said.format(tmp_path))):
         site.build(profile, executed(tmp_path, name, made))
     assert not (tmp_path / "site").exists()
+
+
+def test_only_what_ran_to_its_end_is_executed(tmp_path):
+    for name, noted in (("20_a", {}), ("20_b", {"exception": True}), ("20_c", {"end_time": None})):
+        executed(tmp_path, name, notebook(papermill=NOTED | noted))
+    executed(tmp_path, "20_d.partial", notebook(papermill=NOTED))
+    books, unfinished = site.executed(tmp_path / "notebooks", "mini")
+    assert list(books) == ["20_a"] and unfinished == ["20_b.ipynb", "20_c.ipynb", "20_d.partial.ipynb"]
+    assert site.executed(tmp_path / "nowhere", "mini") == ({}, [])
 
 
 @pytest.mark.slow  # wants the extra site
@@ -238,7 +247,8 @@ for _ in tqdm(range(3)):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The site of one notebook that has run, one that papermill knows nothing of, and one that stopped half-way."""
+    """The site of one notebook that has run and found something, one that papermill knows nothing of, and one that
+    stopped half-way."""
     results = tmp_path_factory.mktemp("root") / "results" / "mini"
     source = results / "40_small.ipynb"
     cells = [
@@ -254,6 +264,8 @@ def built(tmp_path_factory):
     error = new_output("error", ename="ValueError", evalue="no", traceback=["\x1b[31mValueError\x1b[0m: no"])
     executed(results, "54_all_methods_on_transfer", notebook(new_code_cell("raise ValueError('no')", outputs=[error])))
     executed(results, "20_analysis.partial", notebook())
+    (results / "findings").mkdir()
+    (results / "findings" / "40.md").write_text("Ours is small.\nIt is.\n")
     old = results / "site"
     old.mkdir()
     (old / "searchindex.js").touch()
@@ -282,24 +294,37 @@ def words(folder, name):
 def test_the_site_has_its_pages_and_nothing_stale(built):
     pages = {path.relative_to(built).with_suffix("").as_posix() for path in built.rglob("*.html")}
     texts = {f"{folder}/{path.stem}" for folder in ("docs", "reference") for path in (ROOT / folder).glob("*.md")}
-    notebooks = {"notebooks/40_small", "notebooks/54_all_methods_on_transfer"}
-    assert pages == texts | notebooks | {"index", "absent", "CONTRIBUTING", "search"}
+    notebooks = {f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")} | {"notebooks/40_small"}
+    assert pages == (texts - {"docs/front"}) | notebooks | {"index", "README", "CONTRIBUTING", "search"}
     assert [path.name for path in built.parent.iterdir() if path.name.startswith(".")] == []
     first = html(built, "index")
-    order = [
-        first.index(f">{caption}<") for caption in ("Checks and experiments", "The companion papers", *site.CHAPTERS)
-    ]
+    order = [first.index(f">{caption}<") for caption in (*site.NOTEBOOKS, *site.CHAPTERS)]
     assert order == sorted(order)
-    assert "make reproduce PROFILE=mini" in words(built, "absent") and "20_analysis.partial.ipynb" in words(
-        built, "absent"
-    )
+
+
+@pytest.mark.slow
+def test_the_first_page_has_every_chapters_finding(built):
+    text = " ".join(words(built, "index").split())
+    assert "A title: Ours is small. " in text and "A finding is of this site’s own runs, of profile mini;" in text
+    theirs = (ROOT / "reference/findings/20.md").read_text().splitlines()[0]
+    assert f"Tables 1 to 6, and the paper beside ours: {theirs}¹".replace("'", "’") in text
+    assert "the traceback is in the file: 20_analysis.partial.ipynb." in text
+
+
+@pytest.mark.slow
+def test_a_page_that_was_not_executed_shows_the_committed_results(built):
+    page, text = html(built, "notebooks/10_simplenet"), " ".join(words(built, "notebooks/10_simplenet").split())
+    assert "Not executed here" in text and "make reproduce PROFILE=mini" in text and "What we found." in text
+    accuracy = (ROOT / "reference/tables/table3.csv").read_text().splitlines()[1].split(",")[2]
+    assert accuracy.replace(" ", "\N{NO-BREAK SPACE}") in page
+    assert page.count('alt="Figure of the section: Every single run"') == 1
 
 
 @pytest.mark.slow
 def test_links_lead_to_pages_and_tables_are_included(built):
-    first = html(built, "index")
+    first = html(built, "README")
     assert 'href="docs/results.html#limits"' in first and 'href="notebooks/54_all_methods_on_transfer.html"' in first
-    assert 'href="absent.html"' in first and "LICENSE" in first and 'href="LICENSE"' not in first
+    assert "LICENSE" in first and 'href="LICENSE"' not in first
     table = (ROOT / "reference/tables/20_effects.csv").read_text().splitlines()[1].split(",")
     assert " ".join(table) in " ".join(words(built, "docs/results").split())
     assert "50.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}1.0" in html(built, "notebooks/40_small")
@@ -322,7 +347,7 @@ def test_a_notebooks_page_serves_the_notebook_and_hides_the_machinery(built):
     served = nbformat.read(built / download, as_version=4)
     assert served.metadata.papermill.parameters == {"results": "results/mini"} and served.cells[-1].outputs
     assert "-p results results/mini" in text and "red in results/mini" in text and "100%|" in text
-    assert site.NO_WIDGET in text and "IntProgress(" not in text.partition("live widget")[2] and "\x1b" not in page
+    assert pages.NO_WIDGET in text and "IntProgress(" not in text.partition("live widget")[2] and "\x1b" not in page
     assert page.count("<details") == 3  # parameters, this run's parameters, imports
 
 
@@ -351,13 +376,14 @@ def test_the_browser_sees_what_is_wrong(tmp_path):
     if not browser.installed():
         pytest.skip("no chromium on this machine")
     shutil.copytree(ROOT / "docs" / "_static", tmp_path / "_static")
-    (tmp_path / "index.html").write_text("""<html lang="en"><title>t</title><main><h1>A</h1><h1>B</h1>
+    (tmp_path / "index.html").write_text(f"""<html lang="en"><title>t</title><main><h1>A</h1><h1>B</h1>
         <img src="none.png" alt="x"><span class="math">\\(a\\)</span><div style="width: 900px">wide</div>
+        <div class="cell_input" style="width: 300px"><pre style="overflow: auto">{"wide " * 99}</pre></div>
         <p style="color: #ccc; background: #fff">pale</p><a href="#x" style="outline: none">first</a>
         <script src="https://example.invalid/x.js"></script></main></html>""")
     said = "\n".join(browser.check(tmp_path, word="none").problems)
     problems = (
         "2 titles, picture not loaded, not typeset, wider than a phone, color-contrast, asks another host, answer 404, "
     )
-    problems += "not the skip link, focus is not visible, does not follow, search does not find"
+    problems += "code scrolls sideways, not the skip link, focus is not visible, does not follow, search does not find"
     assert [problem for problem in problems.split(", ") if problem not in said] == []

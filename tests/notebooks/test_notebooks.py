@@ -209,7 +209,7 @@ def checks(executed):
 
 @pytest.mark.slow
 def test_the_checks_make_every_table_and_figure(checks):
-    assert list(pictures(checks, CHECKS).values()) == [2, 3, 3, 4, 3]
+    assert list(pictures(checks, CHECKS).values()) == [2, 4, 3, 4, 3]
     runs = pd.read_csv(checks / "runs_42.csv")
     assert len(runs) == len(sensitivity.grid(get_profile("sensitivity_quick")))
     watched = runs[runs.monitor == "test"]

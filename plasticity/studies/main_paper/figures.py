@@ -1,11 +1,29 @@
 """The evidence for the claims as pictures: pure functions of tables of `evidence`, each a ``Figure`` that a phone's
 width can show."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...analysis.figures import BLUE, GREEN, GREY, RED, finish, forest, network_title, span, style, subplots
+from ...analysis.evidence import MEAN_CASES
+from ...analysis.figures import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    RED,
+    finish,
+    forest,
+    network_title,
+    span,
+    style,
+    subplots,
+)
+from ...analysis.verdict import MARGINS
+from ...analysis.writing import in_words
 from ...data import TITLES
+from ...reinit import Case
 
 TESTS = {"mann_whitney": ("Mann-Whitney U test", RED, "-"), "paired_t": ("t test of the pairs", BLUE, "--")}
 
@@ -32,6 +50,30 @@ def by_chance(table: pd.DataFrame) -> Figure:
     caption += " p: how often it is at least the observed one."
     bar = {"color": "#BBBBBB", "linewidth": 6, "label": "by chance, median to 95%"}
     return forest(rows.assign(said=said, verdict=verdict), title, caption, looks, **bar)
+
+
+@style()
+def effects(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Accuracy minus base with its interval (`findings.effects`): a column for each profile; M, MN and `biases` above,
+    what moves an accuracy by far more below, on another scale."""
+    figure, axes = subplots(2, len(tables), 4.8, 5.5)
+    for (name, table), (above, below) in zip(tables.items(), axes.T, strict=True):
+        mild = table.case.isin((*MEAN_CASES, "biases"))
+        for ax, rows in ((above, table[mild]), (below, table[~mild])):
+            margin = MARGINS["points"]
+            ax.axvspan(-margin, margin, color="#E8E8E8", label=f"less than {margin:g} points from base")
+            ax.axvline(0, color=COLOURS["base"], linewidth=0.8)
+            for place, row in enumerate(rows.itertuples()):
+                colour = COLOURS[row.case if row.case in COLOURS else Case.parse(row.case).method]
+                ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.6)
+                ax.plot(row.mean, place, "o", color=colour, markersize=5)
+            ax.set(
+                yticks=range(len(rows)), yticklabels=[in_words(case).removesuffix(" (control)") for case in rows.case]
+            )
+            ax.set_ylim(len(rows) - 0.4, -0.6)
+        above.set_title(f"profile {name}\nn = {span(table.n)} pairs a case")
+    caption = "Dot: mean difference in test accuracy of runs that share their seed; line: 95% interval."
+    return finish(figure, axes, "minus base (points)", "", caption)
 
 
 @style()

@@ -17,6 +17,7 @@ from ...analysis.tables import transfer as transfer_table
 from ...analysis.tables import versus_base
 from ...analysis.verdict import ALPHA
 from ...analysis.writing import in_words
+from ...profiles import CASES, CONTROL_CASES
 from .claims import BASE, N_CASES, NS_CASES, UNITS, Contrast, differences
 from .numbers import P_VALUES
 
@@ -189,6 +190,12 @@ def present(frame: pd.DataFrame, cases: Sequence[str]) -> list[str]:
 def effect(frame: pd.DataFrame, cases: Sequence[str], value: str = "accuracy") -> Difference:
     """The mean of those of the cases that the frame has, minus base, paired by seed: points, or % of base's epochs."""
     return interval(differences(frame, Contrast(tuple(present(frame, cases)), BASE, value)))
+
+
+def effects(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each case and control that a frame has, minus base: case, mean, low and high in points, n pairs."""
+    rows = [{"case": case} | effect(frame, [case]).row() for case in present(frame, (*CASES[1:], *CONTROL_CASES))]
+    return pd.DataFrame(rows, columns=["case", "n", "mean", "low", "high"])
 
 
 def means(frame: pd.DataFrame, cases: Sequence[str]) -> list[float]:

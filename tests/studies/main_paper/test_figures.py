@@ -12,6 +12,7 @@ from plasticity.analysis import evidence, figures
 from plasticity.analysis.evidence import MEAN_CASES
 from plasticity.analysis.power import GAINS, power_table
 from plasticity.studies.main_paper import figures as claim_figures
+from plasticity.studies.main_paper import findings
 
 pytestmark = pytest.mark.filterwarnings("error")
 NETWORKS = {"network 000": "mini_simplenet", "network 001": "mini_resnet", "network 002": "mini_vit"}
@@ -43,10 +44,12 @@ def frame():
 @pytest.fixture(scope="module")
 def drawn(frame):
     best, gaps = (evidence.best_of(part, rng(), MEAN_CASES, 199) for part in (frame, frame.assign(status="failed")))
+    effects = findings.effects(frame.assign(case=frame.case.replace({"5M": "25N", "5MN": "biases"})))
     chances = power_table(frame, rng(), 199)
     tables = {
         claim_figures.by_chance: [best, gaps, best[:0]],
         claim_figures.powers: [chances, chances.assign(power=NAN), chances[:0]],
+        claim_figures.effects: [{"mini": effects, "imagenet": effects[:3]}, {"mini": effects.assign(low=NAN)}],
         claim_figures.verdicts: [claims(ROWS), claims([]), claims(ROWS[-1:])],
     }
     return [(f"{draw.__name__} {i}", draw(table)) for draw, each in tables.items() for i, table in enumerate(each)]
@@ -90,3 +93,13 @@ def test_verdicts_write_effect_and_interval_or_the_verdict_alone():
     assert [text.get_text() for text in points.texts] == written
     assert [text.get_text() for text in share.texts] == ["not tested"]
     assert claim_figures.verdicts(claims([])).get_supxlabel() == "No claims."
+
+
+def test_effects_are_drawn_mild_ones_above_and_large_ones_below(frame):
+    effects = findings.effects(frame.assign(case=frame.case.replace({"5M": "25N", "5MN": "biases"})))
+    above, below = claim_figures.effects({"mini": effects}).axes
+    labels = [[text.get_text() for text in ax.get_yticklabels()] for ax in (above, below)]
+    assert labels == [["10 M", "10 MN", "25 M", "25 MN", "Biases"], ["25 N"]]
+    dots = [line for line in above.lines if line.get_marker() == "o"]
+    assert dots[0].get_xdata()[0] == pytest.approx(effects.set_index("case")["mean"]["10M"])
+    assert above.get_title() == "profile mini\nn = 15 pairs a case"
