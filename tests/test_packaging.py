@@ -24,17 +24,18 @@ NOT_IMPORTED = {
     "elpv-dataset": "its images are read",
     "jupyterlab": "make lab",
     "myst-nb": "named in docs/conf.py",
+    "opencv-python-headless": "gymnasium's preprocessing needs it",
     "pytest-xdist": "pytest -n",
     "ruff": "make lint",
     "setuptools": "builds the wheel that is tested",
     "sphinx-book-theme": "named in docs/conf.py",
 }
 WHERE = {  # what the files of a folder may import, besides what is always needed and the suite
-    "plasticity": ("cluster", "site"),
+    "plasticity": ("cluster", "rl", "site"),
     "notebooks": (),
     "docs": ("site",),
     "tests": tuple(EXTRAS),
-    "benchmarks": ("benchmarks", "cluster"),
+    "benchmarks": ("benchmarks", "cluster", "rl", "test"),
     "examples": ("examples",),
 }
 
@@ -141,8 +142,11 @@ def made(*arguments):
         (["reproduce", "RESULTS=nowhere", "ENGINE=dask"], "suite,cluster"),
         (["worker", "ENGINE=tcp://host:8786"], "suite,cluster"),
         (["site"], "suite,site"),
-        (["lint"], "suite,test"),
-        (["test"], "suite,test"),
+        (["lint"], "suite,rl,test"),
+        (["test"], "suite,rl,test"),
+        (["rl"], "suite,rl"),
+        (["rl", "PROFILE=rl_paper", "ENGINE=dask"], "suite,cluster,rl"),
+        (["plan", "PROFILE=rl_quick"], "suite,rl"),
         (["test-rest"], ",".join(EXTRAS)),
     ],
 )
