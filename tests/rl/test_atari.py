@@ -10,7 +10,6 @@ from plasticity.rl import online, play
 from plasticity.running import engine
 from plasticity.studies.rl.runs import rehearsal_rows
 
-pytest.importorskip("ale_py")
 ROWS = {row.title: row for row in rehearsal_rows()}
 SHORT = {"steps": 106, "replay": 1, "epoch": 2}
 

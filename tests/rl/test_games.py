@@ -7,9 +7,6 @@ import pytest
 
 from plasticity.rl import games
 
-pytest.importorskip("minatar")
-pytest.importorskip("ale_py")
-
 
 def played(name, seed, steps, testing=False, choices=0):
     game, rng = games.open_game(name, seed, testing), np.random.default_rng(choices)
@@ -81,9 +78,8 @@ def test_no_ops_at_the_start_differ_by_seed():
 
 @pytest.mark.parametrize("name", ["pong", "breakout", "ms_pacman", "seaquest"])
 def test_frames_and_rewards_are_gymnasiums(name):
-    gymnasium = pytest.importorskip("gymnasium")
-    pytest.importorskip("cv2")
     import ale_py
+    import gymnasium
 
     gymnasium.register_envs(ale_py)
     title = "".join(part.capitalize() for part in name.split("_"))

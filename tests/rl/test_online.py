@@ -18,7 +18,6 @@ from plasticity.run import Run
 from plasticity.running.checkpoints import Checkpoint
 from plasticity.train import Diverged
 
-pytest.importorskip("minatar")
 AGENT = "drq(n_step=3, gamma=0.9, warmup=60, decay=60, explore=0.1, shift=0, intensity=0)"
 SETTINGS = {"weights": "none", "patience": 0, "validation": 0.0, "augment": "none", "optimizer": "adamw", "lr": 1e-3}
 RUN = Run("mini_dqn", "minatar_breakout", scenario="online(steps=140, epoch=20, tests=2)", agent=AGENT, **SETTINGS)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from plasticity.rl import games
 from plasticity.rl.replay import Replay
 
 
@@ -47,9 +48,6 @@ def test_stacks_are_those_that_were_seen():
 
 
 def test_stacks_of_a_real_game_are_those_that_were_seen():
-    pytest.importorskip("ale_py")
-    from plasticity.rl import games
-
     game, rng = games.open_game("atari_breakout", 0), np.random.default_rng(0)
     replay, seen = Replay(150, game.shape, game.frames), [game.see()]
     replay.begin(seen[0])
