@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..main_paper.numbers import as_frame, read_published
+from ..main_paper.numbers import Statement, as_frame, read_published
 
 HT, SWR = "Lee et al. 2024", "Oh et al. 2025"
 
@@ -58,21 +58,11 @@ class SingleTask:
     mean: Decimal  # over 5 seeds, VGG-16 3
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What a paper says, in our words, one line; `key` names it here, `section` is where the paper has it."""
-
-    paper: str
-    section: str
-    key: str
-    says: str
-
-
 PUBLISHED = Path(__file__).parent / "published"
 WARM_START = read_published(PUBLISHED / "warm_start.csv", WarmStart)
 METHOD_RESULTS = read_published(PUBLISHED / "methods.csv", Method)
 SINGLE_TASK = read_published(PUBLISHED / "single_task.csv", SingleTask)
-CLAIMS = read_published(PUBLISHED / "claims.csv", Claim)
+CLAIMS = read_published(PUBLISHED / "claims.csv", Statement)
 
 
 def warm_start_frame() -> pd.DataFrame:

@@ -65,6 +65,16 @@ class Gain(NamedTuple):
     epochs: str
 
 
+@dataclass(frozen=True)
+class Statement:
+    """What a companion paper says, in our words, one line; `key` names it here, `section` is where the paper has it."""
+
+    paper: str
+    section: str
+    key: str
+    says: str
+
+
 def read_published(path: Path, kind: type) -> tuple:
     """The rows of a csv file of published numbers as ``kind``, a class with a typed field for each column."""
     convert = {bool: "True".__eq__}

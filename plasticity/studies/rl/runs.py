@@ -14,7 +14,8 @@ from ...run import Run
 
 NAMES = {"mini": "rl", "quick": "rl_quick", "paper": "rl_paper", "rehearsal": "rl_rehearsal"}
 FIRST_SEED = 10
-RANDOM = "random play"
+RANDOM, PLAIN = "random play", "EMA"
+LIKE = {PLAIN: "DrQ", "Hare & Tortoise": "DrQ, H&T", "EMA, head reset": "DrQ, HR 40k", "EMA, S&P": "DrQ, S&P"}
 FRESH = "head_reset(fresh=true)"
 SHRINK = "shrink_perturb(keep=0.5, fresh=true)"
 FROM_SCRATCH = {"weights": "none", "patience": 0, "validation": 0.0, "augment": "none", "epsilon": 1.5e-4} | ADAMW
@@ -36,11 +37,11 @@ class Row:
     tests: int
     more: tuple[tuple[str, float], ...]
 
-    def run(self, game: str, seed: int) -> Run:
+    def run(self, game: str, seed: int, reading: str = "code") -> Run:
         """The row's run of a game."""
         numbers = {name: getattr(self, name) for name in ("steps", "replay", "epoch", "reset", "tests")}
         scenario = f"online({', '.join(f'{name}={value}' for name, value in numbers.items())})"
-        settings = FROM_SCRATCH | dict(self.more)
+        settings = FROM_SCRATCH | dict(self.more) | {"reading": reading}
         return Run(self.architecture, game, self.case, seed, scenario=scenario, agent=self.agent, **settings)
 
 
@@ -61,16 +62,16 @@ def mini_rows(steps: int, updates: int, tests: int) -> list[Row]:
         return Row(title, case, agent, "mini_dqn", steps, replay, epoch, reset, tests, common)
 
     rows = [
-        replace(row(RANDOM, "base"), agent="random"),
+        replace(row(RANDOM, "base"), agent="random", tests=10 * tests),
         row("no slow copy", "base"),
-        row("EMA", ema),
+        row(PLAIN, ema),
         row("Hare & Tortoise", hare),
         row("EMA, fresh optimiser", ema, resets=True),
         row("EMA, head reset", f"{FRESH} + {follows}", resets=True),
         row("EMA, S&P", f"{SHRINK} + {follows}", resets=True),
         row("EMA, 10M", f"10M + {follows}", resets=True),
     ]
-    often = [("EMA", ema, False), ("Hare & Tortoise", hare, False), ("EMA, head reset", f"{FRESH} + {follows}", True)]
+    often = [(PLAIN, ema, False), ("Hare & Tortoise", hare, False), ("EMA, head reset", f"{FRESH} + {follows}", True)]
     return rows + [row(title, case, resets, replay=4) for title, case, resets in often]
 
 
@@ -118,9 +119,9 @@ def rehearsal_rows() -> list[Row]:
     return rows
 
 
-def profile_of(name: str) -> Profile:
+def profile_of(name: str, repeats: int = 0, reading: str = "") -> Profile:
     """The profile of this study that belongs to a profile of the main paper, or has that name itself."""
-    return get_profile(NAMES.get(name, name))
+    return get_profile(NAMES.get(name, name), repeats, reading)
 
 
 def rows_of(profile: Profile) -> list[Row]:
@@ -138,9 +139,9 @@ def rows_of(profile: Profile) -> list[Row]:
 
 def study(profile: Profile) -> dict[tuple[str, int], list[Run]]:
     """{(row's title, replay ratio): its runs, game by game}."""
-    seeds = range(FIRST_SEED, FIRST_SEED + profile.repeats)
+    seeds, reading = range(FIRST_SEED, FIRST_SEED + profile.repeats), profile.reading
     return {
-        (row.title, row.replay): [row.run(game, seed) for game in profile.datasets for seed in seeds]
+        (row.title, row.replay): [row.run(game, seed, reading) for game in profile.datasets for seed in seeds]
         for row in rows_of(profile)
     }
 
