@@ -23,7 +23,7 @@ METRICS += ("stable_rank", "dormant_normalised", "dormant_rarely", "dormant_neve
 PHASED = (kind for name, kind in scenarios.SCENARIOS.items() if name != "online")
 PARAMETERS = dict.fromkeys(field.name for kind in PHASED for field in fields(kind))
 NUMBERS = ("accuracy", "train_accuracy", "online_accuracy", "epochs", *METRICS, *(f"first_{name}" for name in METRICS))
-OF_IMAGES = (name for name in records.NAMES if name != "agent")
+OF_IMAGES = tuple(name for name in records.NAMES if name != "agent")
 COLUMNS = tuple(dict.fromkeys((*OF_IMAGES, "status", "kind", "network", "method", *PARAMETERS, *NUMBERS)))
 EPOCHS = (
     "architecture",

@@ -8,7 +8,6 @@ import pandas as pd
 from ...analysis.paired import Difference, interval
 from ...analysis.writing import text_table
 from ...run import Run
-from ...training import games
 from . import numbers
 from .numbers import STATISTICS
 from .runs import PLAIN, RANDOM
@@ -16,6 +15,7 @@ from .runs import PLAIN, RANDOM
 COLUMNS = ["row", "replay", "game", "seed", "score", "score_sd", "test_episodes", "capped", "updates", "train_score"]
 COLUMNS += ["seconds", "normalised"]
 SEED = 0  # of the bootstrap
+TITLES = {"minatar": "MinAtar", "atari": "Atari"}
 
 
 def frame(study: Mapping[tuple[str, int], list[Run]], records: Mapping[Run, dict]) -> pd.DataFrame:
@@ -88,8 +88,7 @@ def _spread(scores: pd.Series) -> str:
 def game_title(name: str) -> str:
     """ "minatar_space_invaders" as people write it."""
     kind, _, game = name.partition("_")
-    assert games.GAME.fullmatch(name)
-    return f"{game.replace('_', ' ').title()} ({ {'minatar': 'MinAtar', 'atari': 'Atari'}[kind] })".replace("( ", "(")
+    return f"{game.replace('_', ' ').title()} ({TITLES[kind]})"
 
 
 def aggregates(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,10 @@ Pairs share network, data set and seed; differences are points of test accuracy;
 import numpy as np
 import pandas as pd
 
-from ...analysis.frames import PAIR, only
+from ...analysis.frames import OF_IMAGES, PAIR, only
 from ...analysis.paired import Difference, holm, interval
 from ...analysis.verdict import ALPHA, MARGINS, verdict
 from ...analysis.writing import format_number
-from ...running.records import NAMES
 from .runs import CASE, CONSISTS, OTHER_HEAD, OWN, part
 
 BEST = part("tested weights", "best")
@@ -163,5 +162,7 @@ def _named(prefix: str, found: Difference) -> dict[str, float]:
 
 def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     """Whether a level's base runs are the default's own: then the level does nothing to base."""
-    each = [set(frame[[*NAMES, "accuracy"]].astype(str).itertuples(index=False, name=None)) for frame in (one, other)]
+    each = [
+        set(frame[[*OF_IMAGES, "accuracy"]].astype(str).itertuples(index=False, name=None)) for frame in (one, other)
+    ]
     return bool(each[0]) and each[0] <= each[1]
