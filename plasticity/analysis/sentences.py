@@ -4,11 +4,16 @@ A finding is a list of sentences, made from records or tables by a function in a
 about a result is typed by hand, and a new run says new words.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from .paired import Difference
 from .verdict import MARGINS, UNTESTED, VERDICTS
+
+WRITTEN = re.compile(r"([-+]?[\d.]+)(?: \[([-+]?[\d.]+), ([-+]?[\d.]+)\])?(?: \(n = (\d+)\))?")
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -46,6 +51,26 @@ def compared(found: Difference, one: str, other: str = "base", unit: str = "poin
     return f"{says} ({measured(found, unit, digits)})"
 
 
+def parsed(text: str, n: int | str = 0) -> Difference:
+    """A difference as tables write it, "+1.2 [-0.3, +2.7] (n = 9)", as numbers; ``n`` where the text has none.
+
+    Raises ValueError for another text than that or "-".
+    """
+    if text == "-":
+        return Difference(0, *[np.nan] * 3)
+    found = WRITTEN.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is no difference as tables write it, such as '+1.2 [-0.3, +2.7] (n = 9)'")
+    mean, low, high, pairs = found.groups()
+    return Difference(int(pairs or n), *(np.nan if bound is None else float(bound) for bound in (mean, low, high)))
+
+
+def sides(differences: Mapping[str, Difference]) -> tuple[list[str], list[str]]:
+    """The names of those whose interval lies above zero, and of those below."""
+    above = [name for name, found in differences.items() if found.low > 0]
+    return above, [name for name, found in differences.items() if found.high < 0]
+
+
 def counted(number: int, noun: str, of: int | None = None) -> str:
     """ "1 run", "2 runs", "0 of 9 cells"; the noun is given in the singular."""
     total = number if of is None else of
@@ -60,6 +85,15 @@ def tally(verdicts: Iterable[str], of: str) -> str:
     order = [says for says in (*VERDICTS, UNTESTED) if counts[says]]
     parts = [f"{counts[says]} {'is' if counts[says] == 1 else 'are'} {says}" for says in order]
     return f"{of.format(counts.total())} {listed(parts)}"
+
+
+def claims(verdicts: Mapping[str, str], of: str) -> list[str]:
+    """What became of claims, by claim: `tally`, and which are supported and which contradicted."""
+    said = [tally(verdicts.values(), of)]
+    for verdict in ("supported", "contradicted"):
+        names = [claim.rstrip(".") for claim, says in verdicts.items() if says == verdict]
+        said += [f"{verdict.capitalize()}: {'; '.join(names)}"] * bool(names)
+    return said
 
 
 def span(values: Iterable[float], digits: int = 2) -> str:

@@ -21,9 +21,10 @@ from ..profiles import get_profile
 from . import committed, front, pages
 
 ROOT = Path(__file__).resolve().parents[2]
-FRONT = ROOT / "docs" / "front.md"
+FRONT, REFERENCES = ROOT / "docs" / "front.md", ROOT / "reference"
 NOTEBOOKS = {"The paper": range(40), "Checks and experiments": range(40, 50), "The companion papers": range(50, 60)}
 OTHERS = "Other notebooks"
+OWN_COMMANDS = {55: "lengths", 56: "rl"}  # notebooks that no other command makes
 REFERENCE = ("benchmarks", "gpu", "learning_rates", "audit_power")
 CHAPTERS = {
     "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions", "docs/corrections"],
@@ -115,6 +116,8 @@ def missing_command(stem: str, profile: str, results: str) -> str:
     """The command that executes a notebook, in another profile where this one lacks its network or study."""
     chapter = number(stem)
     target = "companions" if chapter >= 50 else "checks" if chapter >= 40 else "reproduce"
+    if chapter in OWN_COMMANDS:
+        return f"make {OWN_COMMANDS[chapter]}"
     if profile.startswith("imagenet") and (chapter in (10, 11, 12, 42) or chapter >= 50):
         return f"make {target}"
     if chapter == 13 and not profile.startswith("imagenet"):
@@ -157,9 +160,9 @@ def lay_out(folder: Path, books: dict, unfinished: list[str], profile: str, resu
 
 
 def references(profile: str) -> list[Path]:
-    """The folders of committed results, those of the profile first."""
-    folders = [ROOT / "reference", ROOT / "reference" / "imagenet"]
-    return folders[::-1] if profile.startswith("imagenet") else folders
+    """The folders of committed results, those of the profile first: ``reference`` is of mini."""
+    own = sorted({path.parent for part in committed.FOLDERS for path in REFERENCES.glob(f"*/{part}")})
+    return sorted([REFERENCES, *own], key=lambda folder: not profile.startswith(folder.name))
 
 
 def lighten(path: Path) -> None:

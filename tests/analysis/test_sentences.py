@@ -53,6 +53,32 @@ def test_counts_agree_with_their_noun(given, said):
     assert sentences.counted(*given) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("-0.26 [-0.84, +0.31] (n = 45)", (45, -0.26, -0.84, 0.31)),
+        ("+1.2 [-0.3, +2.7]", (7, 1.2, -0.3, 2.7)),
+        ("+1.0 (n = 1)", (1, 1.0, None, None)),
+        ("-", (0, None, None, None)),
+    ],
+)
+def test_what_tables_write_is_read_back(text, found):
+    read = sentences.parsed(text, 7)
+    assert tuple(None if each != each else each for each in (read.n, read.mean, read.low, read.high)) == found
+    with pytest.raises(ValueError, match="'12%' is no difference as tables write it"):
+        sentences.parsed("12%")
+
+
+def test_sides_are_told_by_intervals_alone():
+    named = {"up": "+1 [+0.1, +2]", "down": "-1 [-2, -0.1]", "open": "+9 [-1, +19]", "none": "-", "bare": "+5 (n = 1)"}
+    assert sentences.sides({name: sentences.parsed(text) for name, text in named.items()}) == (["up"], ["down"])
+
+
+def test_claims_are_tallied_and_the_decided_ones_listed():
+    said = sentences.claims({"A.": "supported", "B": "undecided", "C.": "supported"}, "of {} claims")
+    assert said == ["of 3 claims 2 are supported and 1 is undecided", "Supported: A; C"]
+
+
 def test_spans_and_lists():
     assert sentences.span([0.46, -0.26, 0]) == "-0.26 to +0.46" and sentences.span(iter([1, 1.001])) == "+1.00"
     assert [sentences.listed("abc"[:n]) for n in range(4)] == ["none", "a", "a and b", "a, b and c"]

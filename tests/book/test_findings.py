@@ -8,7 +8,11 @@ import pytest
 
 from plasticity.analysis.frames import only
 from plasticity.analysis.sentences import sentence
+from plasticity.studies.audit import findings as audit
+from plasticity.studies.companions import findings as companions
+from plasticity.studies.interactive import own, playground
 from plasticity.studies.main_paper import findings as main_paper
+from plasticity.studies.sensitivity import findings as sensitivity
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 NETWORKS = {"10": "mini_simplenet", "11": "mini_resnet", "12": "mini_vit"}
@@ -42,14 +46,50 @@ def of_grid(folder: str) -> dict:
     }
 
 
-MINI = of_grid("") | {
-    "41": partial(main_paper.judged, table("checks/41_claims")),
-    "41_chance": partial(main_paper.chance, table("checks/41_best_2")),
-    "41_published": partial(main_paper.selection, table("checks/41_published_together")),
-}
+def of_transfer(folder: str) -> dict:
+    return {
+        "54": partial(companions.transfer, table(f"{folder}companions/54_ranking")),
+        "54_combinations": partial(companions.together, table(f"{folder}companions/54_combinations")),
+    }
+
+
+RACE = only(runs("runs"), architecture="mini_resnet", dataset="elpv", seed=0)
+CONTINUAL = "of the {} claims of Lee et al. about continual learning"
+MINI = (
+    of_grid("")
+    | of_transfer("")
+    | {
+        "40": partial(audit.runs, table("checks/40_runs")),
+        "40_sizes": partial(audit.sizes, table("checks/40_sizes")),
+        "40_stated": partial(audit.stated, table("checks/40_table6"), table("checks/40_sentences")),
+        "40_p_values": partial(audit.p_values, table("checks/40_p_values")),
+        "40_trust": partial(audit.trust, table("checks/40_claims")),
+        "42": partial(sensitivity.effects, table("checks/42_effects")),
+        "42_by_network": partial(sensitivity.networks, table("checks/42_by_network")),
+        "42_parts": partial(sensitivity.parts, table("checks/42_parts")),
+        "42_flattery": partial(sensitivity.flattery, table("checks/42_flattery")),
+        "45": partial(playground.found, RACE[RACE.case.isin(["base", "25M"])]),
+        "46": partial(own.found, table("checks/46_verdict")),
+        "50": partial(companions.warm_start, table("companions/50_claims")),
+        "50_methods": partial(companions.against, table("companions/50_methods")),
+        "50_remedies": partial(companions.against, table("companions/50_remedies"), "L2 and augmentation alone"),
+        "50_lengths": partial(companions.lengths, table("companions/50_lengths")),
+        "51": partial(companions.continual, table("companions/51_full"), table("companions/51_limited")),
+        "51_claims": partial(companions.judged, table("companions/51_claims"), CONTINUAL),
+        "52": partial(companions.rescaling, table("companions/52_differences")),
+        "52_claims": partial(companions.judged, table("companions/52_claims"), "of the {} claims of Oh et al."),
+        "53": partial(companions.metrics, table("companions/53_claims")),
+        "55": partial(companions.lengths, table("companions/55_lengths")),
+        "41": partial(main_paper.judged, table("checks/41_claims")),
+        "41_chance": partial(main_paper.chance, table("checks/41_best_2")),
+        "41_published": partial(main_paper.selection, table("checks/41_published_together")),
+    }
+)
 for chapter, architecture in NETWORKS.items():
     MINI |= of_network(runs("runs"), chapter, architecture)
-IMAGENET = of_grid("imagenet/") | of_network(runs("imagenet/runs"), "13", "efficientnet_lite0")
+IMAGENET = (
+    of_grid("imagenet/") | of_transfer("imagenet/") | of_network(runs("imagenet/runs"), "13", "efficientnet_lite0")
+)
 COMMITTED = {f"findings/{name}": say for name, say in MINI.items()}
 COMMITTED |= {f"imagenet/findings/{name}": say for name, say in IMAGENET.items()}
 

@@ -70,6 +70,7 @@ def test_durations_are_said_as_coarsely_as_they_are_long(seconds, said):
         ("11_resnet50", "imagenet_quick", "mine", "make reproduce"),
         ("42_sensitivity", "imagenet", "mine", "make checks"),
         ("52_soft_rescaling", "imagenet", "mine", "make companions"),
+        ("55_lengths", "mini", "results/mini", "make lengths"),
     ],
 )
 def test_what_is_missing_comes_with_its_command(stem, profile, results, said):

@@ -151,11 +151,16 @@ def _row(frame: pd.DataFrame, value: str, scale: float, grain: float, claim: str
 
 def sentence(frame: pd.DataFrame) -> str:
     """The accuracy of `comparison` in words, failed runs counted."""
-    case, row = _case(frame), comparison(frame).iloc[0]
     failed = int((frame.status != "done").sum())
-    lost = f" {failed} runs failed and count nowhere." if failed else ""
+    return " ".join(f"{said}." for said in found(comparison(frame), failed))
+
+
+def found(table: pd.DataFrame, failed: int = 0) -> list[str]:
+    """The first row of `comparison`, sentence by sentence, without full stops."""
+    row = table.iloc[0]
+    case = next(name for name in table.columns if name not in ("Measure", "Base", "Difference", "n", "Verdict"))
     means = f"Base reaches {row['Base']}%, {case} {row[case]}%: {row['Difference']} points over {row['n']} seeds"
-    return f"{means}. {row['Verdict']}.{lost}"
+    return [means, row["Verdict"], *[f"{failed} runs failed and count nowhere"] * bool(failed)]
 
 
 def widened(found: Difference, grain: float) -> Difference:

@@ -328,22 +328,26 @@ def curves(histories: pd.DataFrame) -> Figure:
 
 def summary(done: list[dict]) -> str:
     """The result of a race, in a sentence or two, and how little it says."""
-    frame = frames.frame(done)
+    return " ".join(f"{said}." for said in found(frames.frame(done)))
+
+
+def found(frame: pd.DataFrame) -> list[str]:
+    """The same of `frames.frame` of a race's records, sentence by sentence, without full stops."""
     case = next((case for case in frame.case if case != "base"), "base")
-    if lost := [record for record in done if record["status"] == "failed"]:
-        return f"{lost[0]['config']['case']} failed with seed {lost[0]['config']['seed']}: {lost[0]['message']}."
+    if len(lost := frame[frame.status == "failed"]):
+        return [f"{lost.case.iloc[0]} failed with seed {lost.seed.iloc[0]}: {lost.message.iloc[0]}"]
     table = 100 * frame.pivot(index="seed", columns="case", values="accuracy")
     base, mean = table.base.mean(), table[case].mean()
     if case == "base":
-        return f"Test accuracy of base: {base:.2f}%. Choose another case to have something beside it."
-    found = interval((table[case] - table.base).to_numpy())
-    said = f"Test accuracy: base {base:.2f}%, {case} {mean:.2f}%, a difference of {found.mean:+.2f} points"
-    if found.n == 1:
+        return [f"Test accuracy of base: {base:.2f}%", "Choose another case to have something beside it"]
+    pairs = interval((table[case] - table.base).to_numpy())
+    said = f"Test accuracy: base {base:.2f}%, {case} {mean:.2f}%, a difference of {pairs.mean:+.2f} points"
+    if pairs.n == 1:
         items = int(frame.test_items.iloc[0])
         chance = float(np.sqrt(base * (100 - base) / items))
         noise = f"{items} test images alone give one a standard error of {chance:.1f} points"
-        return f"{said}. One seed tells nothing: another seed moves accuracies by a few points, and {noise}."
-    says = verdict(found.low, found.high, 1, MARGINS["points"])
+        return [said, f"One seed tells nothing: another seed moves accuracies by a few points, and {noise}"]
+    says = verdict(pairs.low, pairs.high, 1, MARGINS["points"])
     hint = "; if you tried several cases, take it for a hint" if says in ("supported", "contradicted") else ""
-    bounds = f"95% interval {found.low:+.2f} to {found.high:+.2f}, n = {found.n} pairs"
-    return f"{said} ({bounds}). That {case} helps is {says}{hint}."
+    bounds = f"95% interval {pairs.low:+.2f} to {pairs.high:+.2f}, n = {pairs.n} pairs"
+    return [f"{said} ({bounds})", f"That {case} helps is {says}{hint}"]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ...analysis import evidence
+from ...analysis import evidence, sentences
 from ...analysis.evidence import CELL, MEAN_CASES
 from ...analysis.frames import only
 from ...analysis.paired import Difference, interval
-from ...analysis.sentences import compared, counted, listed, measured, span, tally
+from ...analysis.sentences import compared, counted, listed, measured, span
 from ...analysis.tables import transfer as transfer_table
 from ...analysis.tables import versus_base
 from ...analysis.verdict import ALPHA
@@ -143,12 +143,9 @@ def judged(table: pd.DataFrame) -> list[str]:
     once = table[table["Verdict"].fillna("") != ""]
     ten = once[once["Claim"].str.startswith("10M is worth recommending")].iloc[0]
     effect = "" if ten["Effect"] == "-" else f" ({ten['Effect']} points, n = {ten['n']})"
-    holds = once[once["Verdict"] == "supported"]["Claim"]
-    return [
-        tally(once["Verdict"], "of the paper's {} claims"),
-        f"That 10 M beats base is {ten['Verdict']}{effect}",
-        f"Supported: {'; '.join(holds)}" if len(holds) else "No claim is supported",
-    ]
+    verdicts = dict(zip(once["Claim"], once["Verdict"], strict=True))
+    first, *more = sentences.claims(verdicts, "of the paper's {} claims")
+    return [first, f"That 10 M beats base is {ten['Verdict']}{effect}", *more]
 
 
 def selection(table: pd.DataFrame) -> list[str]:
