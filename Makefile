@@ -19,6 +19,7 @@ DASK := $(PYTHON) -m dask
 # is of this folder and this Python, since the copy of an environment imports the code of the folder it was made for.
 HAS = $(ENVIRONMENT)/.plasticity-$(INSTALLED)-
 SUITE = $(HAS)suite$(if $(filter local,$(ENGINE)),,-cluster)$(if $(filter rl rl_%,$(PROFILE)),-rl)
+PLAY = $(subst -rl,,$(SUITE))-rl
 TESTS = $(HAS)suite-rl-test
 ALL = $(HAS)suite-cluster-rl-site-examples-test-benchmarks
 export MPLBACKEND = Agg
@@ -58,7 +59,6 @@ COMPANIONS := $(WARM_START) $(patsubst %,$(EXECUTED)/%.ipynb,51_continual 52_sof
 COMPANIONS := $(if $(findstring imagenet,$(PROFILE)),$(TRANSFER),$(COMPANIONS))
 LENGTHS := $(EXECUTED)/55_lengths.ipynb
 GAMES := $(EXECUTED)/56_reinforcement_learning.ipynb
-PLAYED := $(if $(filter rl rl_%,$(PROFILE)),$(PROFILE),rl)
 CHECKS := 40_paper_audit 41_claims $(if $(findstring imagenet,$(PROFILE)),,42_sensitivity) 45_playground 46_your_own_model
 CHECKS := $(CHECKS:%=$(EXECUTED)/%.ipynb)
 OWN := $(EXECUTED)/46_your_own_model.ipynb
@@ -66,7 +66,7 @@ REFERENCE := reference$(if $(filter mini,$(PROFILE)),,/$(PROFILE))
 # What a notebook's numbers and tables can depend on: all rooms but the command line.
 SOURCES := $(filter-out plasticity/cli/%,$(wildcard plasticity/*.py plasticity/*/*.py plasticity/*/*/*.py))
 
-.PHONY: help reproduce quick imagenet paper companions lengths companions-reference rl games rl-reference games-reference checks own checks-reference plan status doctor \
+.PHONY: help reproduce quick imagenet paper companions lengths companions-reference rl rl-reference checks own checks-reference plan status doctor \
 scheduler worker test test-rest test-all test-fast lab site benchmark lint reference clean-notebooks
 .DELETE_ON_ERROR:
 
@@ -93,10 +93,7 @@ companions: $(COMPANIONS)  ## Hare & Tortoise, Soft Weight Rescaling and all met
 lengths: $(LENGTHS)  ## How a companion verdict depends on the length of training (notebook 55; its own command: some 40 minutes)
 	@echo "done: open $(LENGTHS); \`make lengths-reference\` shows it in notebook 50"
 
-rl:  ## Hare & Tortoise in games (notebook 56): MinAtar, some 20 minutes (PROFILE=rl_quick, rl_rehearsal, rl_paper: Atari-100k)
-	@$(MAKE) games PROFILE=$(PLAYED)
-
-games: $(GAMES)
+rl: $(GAMES)  ## Hare & Tortoise in games (notebook 56): MinAtar (PROFILE=quick; paper or rehearsal: Atari-100k)
 	@echo "done: open $(GAMES), $(RESULTS)/tables and $(RESULTS)/figures"
 
 checks: $(CHECKS)  ## The audit of the published numbers, a verdict on each claim, sensitivity, playground, your own model (40 to 46)
@@ -123,6 +120,8 @@ $(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(SUITE)
 
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(SUITE)
 	$(PLASTICITY) execute $< $@ $(GIVEN) -p engine $(call quoted,ENGINE)
+
+$(GAMES): | $(PLAY)
 
 status: | $(SUITE)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
 	@$(PLASTICITY) status $(PROFILE) --results $(RESULTS)
@@ -188,10 +187,7 @@ lengths-reference: $(LENGTHS)
 	cp $(RESULTS)/findings/55*.md reference/findings/
 	cp $(RESULTS)/runs_55.csv $(RESULTS)/tables/55_*.csv $(RESULTS)/tables/55_*.md $(RESULTS)/figures/55_*.png reference/companions/
 
-rl-reference:  ## The same of the games, into reference/rl
-	@$(MAKE) games-reference PROFILE=$(PLAYED)
-
-games-reference: $(GAMES)
+rl-reference: $(GAMES)  ## The same of the games, into reference/rl
 	mkdir -p reference/rl reference/findings
 	cp $(RESULTS)/findings/56*.md reference/findings/
 	cp $(RESULTS)/runs_56.csv $(RESULTS)/tables/56_*.csv $(RESULTS)/tables/56_*.md $(RESULTS)/figures/56_*.png reference/rl/

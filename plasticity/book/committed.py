@@ -15,7 +15,7 @@ from nbformat.v4 import new_output
 
 from ..analysis.tables import RESULTS
 
-FOLDERS = ("tables", "figures", "findings", "checks", "companions")  # of a profile's committed results
+FOLDERS = ("tables", "figures", "findings", "checks", "companions", "rl")  # of a profile's committed results
 CALLS = ("table", "figure", "found")  # of the report, that show something
 FOUND = "> **What we found.** {}"  # as `report.found` shows it
 

@@ -27,7 +27,14 @@ OTHERS = "Other notebooks"
 OWN_COMMANDS = {55: "lengths", 56: "rl"}  # notebooks that no other command makes
 REFERENCE = ("benchmarks", "gpu", "learning_rates", "audit_power")
 CHAPTERS = {
-    "Findings": ["docs/results", "docs/claims", "docs/audit", "docs/companions", "docs/corrections"],
+    "Findings": [
+        "docs/results",
+        "docs/claims",
+        "docs/audit",
+        "docs/companions",
+        "docs/reinforcement-learning",
+        "docs/corrections",
+    ],
     "Guides": [
         "docs/words",
         "Commands and files <README>",

@@ -26,6 +26,7 @@ COMPANIONS = [
     "53_plasticity_metrics",
     "54_all_methods_on_transfer",
 ]
+GAMES = "56_reinforcement_learning"
 CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
 PACKAGE = Path(__file__).parents[1]
 
@@ -35,6 +36,7 @@ def arguments(parser):
     parser.add_argument(
         "--companions", action="store_true", help="what `make companions` does instead: the notebooks 50 to 54"
     )
+    parser.add_argument("--rl", action="store_true", help="what `make rl` does instead: the notebook 56")
     parser.add_argument("--checks", action="store_true", help="what `make checks` does instead: the notebooks 40 to 46")
 
 
@@ -68,6 +70,8 @@ def stages(options, networks: list[str]) -> list[list[str]]:
     """The notebooks in order; each stage reads what those before it made."""
     if options.companions:
         return [COMPANIONS[-1:]] if "imagenet" in options.profile else [COMPANIONS[:1], COMPANIONS[1:]]
+    if options.rl:
+        return [[GAMES]]
     if options.checks:  # the sensitivity study has no such profile
         return [["00_data_prep"], networks, [n for n in CHECKS if "imagenet" not in options.profile or "42" not in n]]
     return [["00_data_prep"], networks, ["20_analysis", "30_figures"]]

@@ -36,7 +36,7 @@ COMPANIONS = [
     "53_plasticity_metrics",
     "54_all_methods_on_transfer",
 ]
-LENGTHS = "55_lengths"  # which `make companions` leaves out
+LENGTHS, GAMES = "55_lengths", "56_reinforcement_learning"  # which `make companions` leaves out
 ORDER = ["title", "parameters", "setup", "plan", "run", "summary"]
 UNEXPLAINED = {*ORDER, "network"} - {"plan"}  # cells that need no prose of their own before them
 
@@ -50,7 +50,7 @@ def code(name):
 
 
 def test_all_of_them_are_here():
-    assert list(PATHS) == sorted([*PAPERS, *NETWORKS[3:], *CHECKS, *COMPANIONS, LENGTHS])
+    assert list(PATHS) == sorted([*PAPERS, *NETWORKS[3:], *CHECKS, *COMPANIONS, LENGTHS, GAMES])
     assert reproduce.COMPANIONS == COMPANIONS and reproduce.CHECKS == CHECKS
 
 
@@ -111,7 +111,7 @@ def test_the_networks_notebooks_differ_in_prose_and_in_one_cell_alone():
     assert len({next(cell.source for cell in code(name) if cell.id == "network") for name in NETWORKS}) == 4
 
 
-MADE = {"reproduce": PAPERS, "checks": [*PAPERS[:4], *CHECKS], "companions": COMPANIONS}
+MADE = {"reproduce": PAPERS, "checks": [*PAPERS[:4], *CHECKS], "companions": COMPANIONS, "rl": [GAMES]}
 
 
 @pytest.mark.parametrize("target", MADE)

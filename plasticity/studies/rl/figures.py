@@ -22,7 +22,7 @@ def curves(history: pd.DataFrame, table: pd.DataFrame) -> Figure:
 @style()
 def _curves(history, zero, n):
     names = list(history.game.unique()) or [""]
-    figure, axes = subplots(-(-len(names) // 2), min(2, len(names)), 5.5, 7.5)
+    figure, axes = subplots(-(-len(names) // 2), min(2, len(names)), 8, 7.5)
     for ax, name in zip(axes.flat, names, strict=False):
         rows = history[history.game == name]
         for i, (row, part) in enumerate(rows.groupby("row", sort=False)):
@@ -67,7 +67,7 @@ def statistics(table: pd.DataFrame) -> Figure:
         for of, unit in (("IQM", "IQM of normalised scores"), ("OG", "optimality gap (less is better)"))
         for found in aggregates(table[table.row != RANDOM]).to_dict("records")
     ]
-    caption = "Line: 95% stratified bootstrap over runs, too narrow for so few; 0 is random play."
+    caption = "Line: 95% stratified bootstrap over runs, too narrow for so few."
     return forest(pd.DataFrame(rows, columns=["label", "unit", "n", "mean", "low", "high"]), "", caption)
 
 
@@ -131,5 +131,6 @@ def published_noise() -> Figure:
     ax.plot(drq.iqm, range(len(drq)), "o", color=RED, label="Table 1, five seeds")
     ax.set_yticks(range(len(drq)), drq.row)
     ax.set_ylim(len(drq) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=6)
     caption = "Grey: within it lie 95% of differences from DrQ's row that five seeds of DrQ(eps) give by chance alone."
     return finish(figure, axes, "IQM of human-normalised scores, 26 games", "", caption, columns=2)

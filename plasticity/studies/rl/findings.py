@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ...analysis.sentences import compared, listed, tally
-from .claims import MARGIN, MINI, PAPER, verdicts
+from .claims import MINI, PAPER, verdicts
 from .numbers import published
 from .runs import PLAIN
 from .tables import difference, learned
@@ -19,8 +19,7 @@ def answer(table: pd.DataFrame) -> list[str]:
         if roles[role] in set(table.row):
             found = difference(table, roles[role], roles["plain"], replay)
             said.append(compared(found, roles[role], roles["plain"], UNIT))
-    said.append(tally(verdicts(table).values(), "of the {} claims"))
-    return said + [f"No gain below {MARGIN:g} {UNIT} counts as one"]
+    return said + [tally(verdicts(table).values(), "of the {} claims")]
 
 
 def regime(table: pd.DataFrame) -> list[str]:
