@@ -121,7 +121,8 @@ $(OWN): notebooks/46_your_own_model.ipynb $(SOURCES) | $(SUITE)
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(SUITE)
 	$(PLASTICITY) execute $< $@ $(GIVEN) -p engine $(call quoted,ENGINE)
 
-$(GAMES): | $(PLAY)
+$(GAMES): notebooks/56_reinforcement_learning.ipynb $(SOURCES) | $(PLAY)
+	$(PLASTICITY) execute $< $@ $(GIVEN) -p engine $(call quoted,ENGINE)
 
 status: | $(SUITE)  ## How far a profile is, from another terminal too: done, running, missing, failed, lost, stale
 	@$(PLASTICITY) status $(PROFILE) --results $(RESULTS)
