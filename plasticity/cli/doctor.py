@@ -105,6 +105,8 @@ def remedy(kind: str, name: str, weights: str, folder: Path):
     from ..files import offline
     from ..networks.table import architecture
 
+    if kind == "game":
+        return "its package is missing", "pip install '.[rl]' in the checkout"
     raw, first = folder / "raw", "the first notebook" if project_root() else "`plasticity run`"
     if kind == "data set" and name not in OFFLINE:
         known = classic.SETS.get(name)

@@ -24,8 +24,10 @@ sys.meta_path.insert(0, Renamed)
 
 def lacking(what: str, error: ModuleNotFoundError) -> ImportError:
     """What to install for ``what``. Raises the error itself if a module of this project is missing."""
-    module = (error.name or "").partition(".")[0]
-    if module in ("", "plasticity"):
+    if not error.name:  # one of this project's, which says what to do
+        return ImportError(str(error))
+    module = error.name.partition(".")[0]
+    if module == "plasticity":
         raise error
     extra = EXTRAS.get(module, "suite")
     return ImportError(f"{what} needs the {extra} ({module} is missing): pip install '.[{extra}]' in the checkout")

@@ -7,15 +7,21 @@ import pandas as pd
 from ..data import is_packed, manifest
 from ..datasets import main_paper
 from ..profiles import Profile
+from ..rl import games
 from ..run import SOURCES
 from ..running.engine import Place
+from ..training.games import GAME
 from ..weights import weights_file
 
 
 def inventory(profile: Profile, place: Place) -> pd.DataFrame:
-    """Which data sets and pretrained weights a profile needs, and whether they are there: kind, name, there."""
-    rows = [("data set", name, is_packed(Path(place.data) / name)) for name in profile.all_datasets]
-    for name in profile.architectures:
+    """Which data sets, games and pretrained weights a profile needs, and whether they are there: kind, name, there."""
+    rows = []
+    for name in profile.all_datasets:
+        game = GAME.fullmatch(name)
+        there = is_playable(name) if game else is_packed(Path(place.data) / name)
+        rows.append(("game" if game else "data set", name, there))
+    for name in profile.architectures if profile.weights != "none" else ():
         generated = not all(there for _, _, there in rows) and profile.weights in SOURCES
         rows.append(("weights", name, not generated and has_weights(name, profile.weights, place.data)))
     return pd.DataFrame(rows, columns=["kind", "name", "there"])
@@ -33,6 +39,15 @@ def duplicates(profile: Profile, place: Place) -> pd.DataFrame:
         row = {"dataset": name, "of": facts["shape"][0], "published": facts["expected"], "equal": equal["number"]}
         rows.append(row | {"near": near["number"], "images": near["images"], "across test": near["across_test"]})
     return pd.DataFrame(rows)
+
+
+def is_playable(game: str) -> bool:
+    """Whether a game's package is installed and has it."""
+    try:
+        games.require(game)
+    except (ModuleNotFoundError, ValueError):
+        return False
+    return True
 
 
 def has_weights(architecture: str, weights: str, folder: str | Path) -> bool:

@@ -384,7 +384,7 @@ def perform(run: Run, place: Place) -> Done:
         if not shared:
             place = replace(place, results=str(folder / "elsewhere" / identity.source()), token="")
         require(run, folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise Unready(str(error)) from error
     with place.checkpoint(run) as checkpoint:
         known = records.is_recorded(run, place.runs)

@@ -33,7 +33,16 @@ def test_all_commands_are_listed(capsys):
         said = capsys.readouterr().out
         assert done.value.code == 0 and all(f"    {command}" in said for command in COMMANDS)
     modules = {path.stem for path in (ROOT / "plasticity/cli").glob("*.py")}
-    assert modules - set(COMMANDS) == {"__init__", "options", "inventory", "cost", "hints", "streams", "surroundings"}
+    assert modules - set(COMMANDS) == {
+        "__init__",
+        "options",
+        "inventory",
+        "cost",
+        "games_cost",
+        "hints",
+        "streams",
+        "surroundings",
+    }
 
 
 @pytest.mark.parametrize(

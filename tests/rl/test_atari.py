@@ -69,3 +69,6 @@ def test_a_game_without_its_package_is_refused_before_anything_is_spent(tmp_path
     place = engine.Place("data", str(tmp_path), workers=1, device="cpu")
     with pytest.raises(ModuleNotFoundError, match="needs the package ale-py"):
         engine.prepare(get_profile("rl_rehearsal"), place)
+    with pytest.raises(RuntimeError, match="1 of 1 could not be done.*needs the package ale-py"):
+        engine.perform_all([short_run("DrQ", "atari_pong")], place, 0)
+    assert not list(tmp_path.rglob("*.json"))  # no property of the run, so no record
