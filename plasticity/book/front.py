@@ -45,7 +45,7 @@ def page(text: str, groups: Mapping[str, Sequence[Chapter]], profile: str, unfin
     """docs/front.md as the site's first page: its links from the root, and the chapters in their place."""
     text = re.sub(r"\]\((?!\.\./|#|[a-z]+:)", "](docs/", text).replace("](../", "](")
     parts = [f"### {caption}\n\n" + "\n".join(map(str, chapters)) for caption, chapters in groups.items()]
-    said = f"A finding is of this site's own runs, of profile `{profile}`"
+    said = f"n counts runs or pairs of runs. A finding is of this site's own runs, of the protocol `{profile}`"
     if any(chapter.committed and chapter.finding for chapters in groups.values() for chapter in chapters):
         said += f"; {OTHER_RUNS} marks one of the committed results, where a chapter has none of its own"
     parts.insert(0, f"{said}.")

@@ -16,6 +16,7 @@ FOLDED = {
 }
 LONG_LOG = 8  # lines of output; a longer log is folded
 WIDGET = "application/vnd.jupyter.widget-view+json"
+TERMS = "[Words](../docs/words.md) has every term, a line each."
 NO_WIDGET = "(A live widget: to be seen where the notebook runs.)"
 
 
@@ -89,7 +90,7 @@ def provenance(stem: str, metadata: dict, changed: bool) -> str:
         ]
     if changed:
         said.append("The notebook's code in the repository has changed since.")
-    return "\n".join([":::{admonition} How this page was made", ":class: made", files, *said, ":::"])
+    return "\n".join([":::{admonition} How this page was made", ":class: made", files, *said, TERMS, ":::"])
 
 
 def instead(stem: str, made_by: str, line: str, partial: bool) -> str:
@@ -102,7 +103,7 @@ def instead(stem: str, made_by: str, line: str, partial: bool) -> str:
         ]
     if partial:
         said.append(f"An execution did not run to its end; the traceback is in `{stem}.partial.ipynb`.")
-    return "\n".join([":::{admonition} Not executed here", ":class: made", *said, "```bash", line, "```", ":::"])
+    return "\n".join([":::{admonition} Not executed here", ":class: made", *said, "```bash", line, "```", TERMS, ":::"])
 
 
 def command(papermill: dict) -> str:

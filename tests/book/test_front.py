@@ -30,7 +30,7 @@ def test_links_lead_from_the_root_and_chapters_stand_in_their_place():
     )
     assert "### One\n\n* [1 · X](notebooks/1_x.ipynb): Found 1.\n" in shown and "Gone." not in shown
     assert "* [2 · X](notebooks/2_x.ipynb): Found 2.¹\n* [3 · X](notebooks/3_x.ipynb)\n" in shown
-    assert "of this site's own runs, of profile `quick`; ¹ marks" in shown and shown.endswith("\n\nEnd.")
+    assert "of this site's own runs, of the protocol `quick`; ¹ marks" in shown and shown.endswith("\n\nEnd.")
 
 
 def test_the_mark_is_explained_only_where_it_is_used():

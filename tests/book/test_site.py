@@ -306,7 +306,7 @@ def test_the_site_has_its_pages_and_nothing_stale(built):
 @pytest.mark.slow
 def test_the_first_page_has_every_chapters_finding(built):
     text = " ".join(words(built, "index").split())
-    assert "A title: Ours is small. " in text and "A finding is of this site’s own runs, of profile mini;" in text
+    assert "A title: Ours is small. " in text and "A finding is of this site’s own runs, of the protocol mini;" in text
     theirs = (ROOT / "reference/findings/20.md").read_text().splitlines()[0]
     assert f"Tables 1 to 6, and the paper beside ours: {theirs}¹".replace("'", "’") in text
     assert "the traceback is in the file: 20_analysis.partial.ipynb." in text
