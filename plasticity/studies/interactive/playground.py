@@ -346,7 +346,10 @@ def found(frame: pd.DataFrame) -> list[str]:
         items = int(frame.test_items.iloc[0])
         chance = float(np.sqrt(base * (100 - base) / items))
         noise = f"{items} test images alone give one a standard error of {chance:.1f} points"
-        return [said, f"One seed tells nothing: another seed moves accuracies by a few points, and {noise}"]
+        return [
+            f"{said}, of which one seed tells nothing",
+            f"Another seed moves accuracies by a few points, and {noise}",
+        ]
     says = verdict(pairs.low, pairs.high, 1, MARGINS["points"])
     hint = "; if you tried several cases, take it for a hint" if says in ("supported", "contradicted") else ""
     bounds = f"95% interval {pairs.low:+.2f} to {pairs.high:+.2f}, n = {pairs.n} pairs"

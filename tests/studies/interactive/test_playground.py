@@ -237,7 +237,7 @@ def told(accuracies):
 
 def test_the_summary_by_hand():
     one = playground.summary(told([(0.5, 0.52)]))
-    assert "base 50.00%, 25M 52.00%, a difference of +2.00 points. One seed tells nothing" in one
+    assert "base 50.00%, 25M 52.00%, a difference of +2.00 points, of which one seed tells nothing." in one
     assert "100 test images alone give one a standard error of 5.0 points" in one
     three = playground.summary(told([(0.5, 0.51), (0.5, 0.53), (0.5, 0.52)]))  # t = 4.303
     assert "+2.00 points (95% interval -0.48 to +4.48, n = 3 pairs). That 25M helps is undecided." in three
