@@ -52,6 +52,7 @@ EXECUTED := $(RESULTS)/notebooks
 PAPERS_NETWORKS := 10_simplenet 11_resnet50 12_vit_b16
 NETWORKS := $(if $(findstring imagenet,$(PROFILE)),13_efficientnet_lite0,$(PAPERS_NETWORKS))
 RUNS := $(NETWORKS:%=$(EXECUTED)/%.ipynb)
+METHOD := $(EXECUTED)/05_the_method.ipynb
 READS := $(addprefix $(EXECUTED)/,20_analysis.ipynb 30_figures.ipynb)
 WARM_START := $(EXECUTED)/50_warm_start.ipynb
 TRANSFER := $(EXECUTED)/54_all_methods_on_transfer.ipynb
@@ -75,7 +76,7 @@ help:  ## This list
 	@echo "  variables: PROFILE=$(PROFILE) (plasticity/profiles.py), WORKERS=$(WORKERS), RESULTS=$(RESULTS)," \
 	ENGINE=$(call quoted,ENGINE), DATA=$(call quoted,DATA)
 
-reproduce: $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
+reproduce: $(METHOD) $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
 
 quick:  ## The same in about a minute and a half, with few and weak runs: a first look
@@ -106,6 +107,7 @@ own: | $(SUITE)  ## base against 10M on your own images: make own MODEL=resnet18
 plan: | $(SUITE)  ## What a profile costs before anything is spent: make plan PROFILE=paper
 	@$(PLASTICITY) plan $(PROFILE) --data $(call quoted,DATA) --results $(RESULTS)
 
+$(METHOD): | $(EXECUTED)/00_data_prep.ipynb
 $(RUNS): $(EXECUTED)/00_data_prep.ipynb
 $(READS): $(RUNS)
 $(if $(filter $(WARM_START),$(COMPANIONS)),$(filter-out $(WARM_START),$(COMPANIONS)): $(WARM_START))
@@ -176,7 +178,7 @@ lint: | $(TESTS)  ## ruff: its checks, and its format
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-reference: $(READS)  ## Copy the tables, figures and runs.csv of a full run into reference/ (mini) or reference/<profile>
+reference: $(METHOD) $(READS)  ## Copy the tables, figures and runs.csv of a full run into reference/ (mini) or reference/<profile>
 	mkdir -p $(REFERENCE)/tables $(REFERENCE)/figures $(REFERENCE)/findings
 	cp $(RESULTS)/runs.csv $(REFERENCE)/
 	cp $(RESULTS)/findings/[0-3]*.md $(REFERENCE)/findings/

@@ -32,6 +32,7 @@ ALLOWED = {  # room: what it may import, besides itself
     "studies/sensitivity": STUDY | {"studies/main_paper"},
     "studies/companions": STUDY | {"studies/main_paper"},
     "studies/interactive": STUDY | {"studies/main_paper"},
+    "studies/method": STUDY | {"studies/main_paper"},
     "studies/rl": STUDY | {"studies/main_paper"},
     "studies/all": STUDY | {"studies/main_paper", "studies/sensitivity", "studies/companions", "studies/rl"},
 }

@@ -40,6 +40,7 @@ CHAPTERS = {
         "Commands and files <README>",
         "docs/your-own",
         "docs/methods",
+        "docs/add-a-method",
         "docs/full-size",
         "docs/many-machines",
         "CONTRIBUTING",

@@ -26,6 +26,7 @@ COMPANIONS = [
     "53_plasticity_metrics",
     "54_all_methods_on_transfer",
 ]
+METHOD = "05_the_method"
 GAMES = "56_reinforcement_learning"
 CHECKS = ["40_paper_audit", "41_claims", "42_sensitivity", "45_playground", "46_your_own_model"]
 PACKAGE = Path(__file__).parents[1]
@@ -74,7 +75,7 @@ def stages(options, networks: list[str]) -> list[list[str]]:
         return [[GAMES]]
     if options.checks:  # the sensitivity study has no such profile
         return [["00_data_prep"], networks, [n for n in CHECKS if "imagenet" not in options.profile or "42" not in n]]
-    return [["00_data_prep"], networks, ["20_analysis", "30_figures"]]
+    return [["00_data_prep", METHOD], networks, ["20_analysis", "30_figures"]]
 
 
 def notebooks(instead: str = "") -> Path:

@@ -58,10 +58,13 @@ def test_commands_are_there(page):
     assert set(re.findall(r"(?:^|[`;] *| {4})plasticity ([a-z]+)", code)) <= set(COMMANDS)
 
 
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), flags=re.S | re.M)
+
+
 def test_the_method_that_the_page_adds_works(monkeypatch, world, tiny_run):
-    text = (ROOT / "docs/methods.md").read_text("utf-8").partition("## Add one")[2]
     names = {}
-    exec(re.search(r"^```python\n(.*?)^```", text, flags=re.S | re.M)[1], names)
+    exec(blocks("docs/add-a-method.md")[0], names)
     monkeypatch.setitem(registry.NAMED, "bias_decay", names["BiasDecay"])
     assert registry.canonical("10M+bias_decay(rate=0.01)") == "10M + bias_decay"
     with pytest.raises(ValueError, match="rate=2.0 is outside its range"):
@@ -71,3 +74,15 @@ def test_the_method_that_the_page_adds_works(monkeypatch, world, tiny_run):
         for case in ("base", "bias_decay(rate=0)", "bias_decay(rate=0.5)")
     )
     assert first == neutral != strong
+
+
+@pytest.mark.slow
+def test_the_page_compares_it_with_base(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(registry, "NAMED", dict(registry.NAMED))
+    monkeypatch.chdir(tmp_path)  # outside of a checkout folders are the working folder's
+    names = {}
+    for block in blocks("docs/add-a-method.md"):
+        exec(block, names)
+    said = re.findall(r"^(.*bias_decay\(rate=0.05\)) [-+].* \(n = 9\) points$", capsys.readouterr().out, flags=re.M)
+    assert said == ["bias_decay(rate=0.05)", "10M + bias_decay(rate=0.05)"]
+    assert len(list(tmp_path.glob("results/bias_decay/runs/*/*.json"))) == 27

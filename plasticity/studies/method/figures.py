@@ -18,7 +18,7 @@ def small_tensor(percent: int = by_hand.PERCENT) -> Figure:
     panels |= {f"{percent} {name}": by_hand.changed(f"{percent}{name}").weight.detach() for name in by_hand.PAPERS}
     figure, axes = subplots(2, 3, 3.6, 5)
     for ax, (title, values) in zip(axes.flat, panels.items(), strict=True):
-        ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+        ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
         ax.grid(False)
         for (i, j), value in zip(_places(values), values.flatten().tolist(), strict=True):
             dark = abs(value) > 0.6
