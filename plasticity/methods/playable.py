@@ -8,6 +8,7 @@ from .resets import HeadReset, ShrinkPerturb
 
 NEUTRAL = {"weights": "none", "validation": 0.0, "patience": 0, "augment": "none", "schedule": "constant"}
 NEUTRAL |= {"warmup": 0.0, "measure": 0, "utility": "magnitude", "max_epochs": 2000, "compiled": False}
+SIDES = {"minatar": 10, "atari": 84}  # of an observation
 WHY = {
     "weights": "there are no pretrained ones",
     "validation": "nothing is held out",
@@ -36,8 +37,18 @@ def require_playable(run, method: Intervention) -> None:
         if getattr(run, name) != value:
             why = f" ({WHY[name]})" if name in WHY else ""
             raise ValueError(f"{name}={getattr(run, name)!r} with the game {run.dataset!r}: use {name}={value!r}{why}")
+    _require_network(run)
     _require_length(run)
     _require_method(run, method)
+
+
+def _require_network(run) -> None:
+    size, side = GAME_NETWORKS[run.architecture].image_size, SIDES[run.dataset.partition("_")[0]]
+    if size != side:
+        known = ", ".join(name for name, network in GAME_NETWORKS.items() if network.image_size == side)
+        raise ValueError(f"{run.architecture!r} takes {size} x {size} cells, {run.dataset!r} has {side}: use {known}")
+    if getattr(games.build(run.agent), "ssl", False) and run.architecture != "impala_x4":
+        raise ValueError(f"agent {run.agent!r}: {run.architecture!r} predicts no features; use impala_x4 or ssl=false")
 
 
 def _require_length(run) -> None:

@@ -42,6 +42,14 @@ class Transition(nn.Module):
         return scaled(F.relu(self.layers(torch.cat([features, planes], 1))))
 
 
+class Head(nn.Sequential):
+    """Three layers in a row, and a predictor, which is reset with them; no value goes through it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[batch, features] -> [batch, outputs]."""
+        return self[2](self[1](self[0](features)))
+
+
 class Bbf(QNetwork):
     """With ``ssl`` also what predicts features: a transition model, and a predictor behind the hidden layer."""
 
@@ -50,7 +58,8 @@ class Bbf(QNetwork):
         super().__init__(encoder, channels * height * width, 2048, actions, **of_agent)
         self.shape = shape
         if ssl:
-            self.transition, self.predictor = Transition(channels, actions), nn.Linear(2048, 2048)
+            self.head = Head(*self.head)
+            self.transition, self.head.predictor = Transition(channels, actions), nn.Linear(2048, 2048)
 
     def projected(self, features: Tensor) -> Tensor:
         """Features [batch, d] behind the hidden layer, [batch, 2048]: where they are compared."""
@@ -62,7 +71,7 @@ class Bbf(QNetwork):
         state, found = features.unflatten(1, self.shape), []
         for action in actions.unbind(1):
             state = self.transition(state, action)
-            found.append(self.predictor(self.projected(state.flatten(1))))
+            found.append(self.head.predictor(self.projected(state.flatten(1))))
         return torch.stack(found, 1)
 
 
@@ -87,4 +96,13 @@ def impala_x4(channels: int, actions: int, ssl: bool = False, **of_agent) -> Bbf
     for width in (64, 128, 128):
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.MaxPool2d(3, 2, 1), Residual(width), Residual(width)]
         before = width
-    return Bbf(nn.Sequential(*layers, nn.ReLU(), Scaled(), nn.Flatten()), (128, 11, 11), actions, ssl, **of_agent)
+    encoder = nn.Sequential(*layers, nn.ReLU(), Scaled(), nn.Flatten())
+    return Bbf(encoder, (128, 11, 11), actions, ssl, **of_agent).apply(_initialise)
+
+
+@torch.no_grad()
+def _initialise(layer: nn.Module) -> None:
+    """As BBF's: uniformly drawn weights (Glorot & Bengio 2010), no biases."""
+    if type(layer) in (nn.Conv2d, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)

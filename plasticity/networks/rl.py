@@ -17,7 +17,8 @@ class QNetwork(nn.Module):
     """An encoder that gives [batch, features], and a head of two linear layers.
 
     atoms: of the distributions, 1 for plain values; v_max: the largest value that they hold, -v_max the smallest;
-    noise: of noisy linear layers in the head, 0 for plain ones.
+    noise: of noisy linear layers in the head, 0 for plain ones; streams: whether value and advantages have a hidden
+    layer each, and the encoder gets their gradients over the root of 2 (Wang et al. 2016, 4.2), or share one.
     """
 
     def __init__(
@@ -29,12 +30,18 @@ class QNetwork(nn.Module):
         atoms: int = 1,
         v_max: float = 10.0,
         noise: float = 0.0,
+        streams: bool = False,
     ):
         super().__init__()
-        self.encoder, self.atoms = encoder, atoms
-        sizes = ((features, hidden), (hidden, (1 + actions) * atoms))
-        first, last = (NoisyLinear(*size, noise) if noise else nn.Linear(*size) for size in sizes)
-        self.head = nn.Sequential(first, nn.ReLU(), last)
+        self.encoder, self.atoms, self.streams = encoder, atoms, streams
+
+        def layers(outputs: int) -> nn.Sequential:
+            sizes = ((features, hidden), (hidden, outputs))
+            first, last = (NoisyLinear(*size, noise) if noise else nn.Linear(*size) for size in sizes)
+            return nn.Sequential(first, nn.ReLU(), last)
+
+        counts = (atoms, actions * atoms)
+        self.head = Streams(map(layers, counts)) if streams else layers(sum(counts))
         self.register_buffer("support", torch.linspace(-v_max, v_max, atoms) if atoms > 1 else None, persistent=False)
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -47,6 +54,9 @@ class QNetwork(nn.Module):
 
     def from_features(self, features: Tensor) -> Tensor:
         """What the head says of features [batch, d]: values [batch, actions], or logarithms of probabilities."""
+        if self.streams and features.requires_grad:
+            features = features.view_as(features)  # so that other gradients stay as they are
+            features.register_hook(lambda gradient: gradient * 0.5**0.5)
         out = self.head(features)
         if self.atoms == 1:
             return _dueling(out[:, :1], out[:, 1:])
@@ -56,6 +66,14 @@ class QNetwork(nn.Module):
     def values(self, said: Tensor) -> Tensor:
         """The Q-values [batch, actions] of what ``from_features`` gave."""
         return said if self.atoms == 1 else said.exp() @ self.support
+
+
+class Streams(nn.ModuleList):
+    """Heads side by side."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[batch, features] -> [batch, outputs of all]."""
+        return torch.cat([head(features) for head in self], 1)
 
 
 def _dueling(value: Tensor, advantage: Tensor) -> Tensor:
@@ -89,8 +107,8 @@ class NoisyLinear(nn.Linear):
         if self.is_quiet:
             return super().forward(inputs)
         before, behind = (_scaled(torch.randn(n, device=inputs.device)) for n in (self.in_features, self.out_features))
-        weight = self.weight + self.weight_noise * behind[:, None] * before
-        return F.linear(inputs, weight, self.bias + self.bias_noise * behind)
+        noise = F.linear(inputs * before, self.weight_noise, self.bias_noise)  # no matrix of noise is made
+        return super().forward(inputs) + noise * behind
 
 
 def _scaled(noise: Tensor) -> Tensor:

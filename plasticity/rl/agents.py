@@ -101,11 +101,18 @@ class Rainbow(Agent):
         """(n, gamma) of the next update."""
         return self.settings.n_step, self.settings.gamma
 
+    def beta(self) -> float:
+        """The exponent of the importance weights, by the steps that were made."""
+        settings, steps = self.settings, len(self.replay.action)
+        done = (self.replay.t - settings.warmup) / (steps - settings.warmup)
+        return settings.beta + (settings.last_beta - settings.beta) * done
+
     def update(self, model, slow):
         """Cross-entropy with the projected distribution of the action that the trained network chooses."""
         n_step, gamma = self.horizon()
         self.updates += 1
-        index, weights = self.priorities.draw(self.replay.t - self.settings.needs + 1, self.batch_size, self.draws)
+        count = self.replay.t - self.settings.needs + 1
+        index, weights = self.priorities.draw(count, self.batch_size, self.draws, self.beta())
         batch = self.replay.batch(index, n_step, gamma)
         action, returned, discount, weights = (
             value.to(self.input.device) for value in (batch.action, batch.returned, batch.discount, weights)

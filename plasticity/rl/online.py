@@ -173,6 +173,8 @@ def begin_phase(learning: Learning, number: int) -> None:
             learning.player.act(choose(learning))
     learning.number = number
     learning.optimizer = build_optimizer(run, learning.model)
+    if learning.settings.spares_biases:
+        spare_biases(learning.optimizer)
     learning.agent.begin_phase()
     least = min(learning.phases)
     start = Start(
@@ -190,6 +192,14 @@ def begin_phase(learning: Learning, number: int) -> None:
     )
     learning.resets += learning.method.prepare(learning.model, start)
     learning.predictor = learning.method.evaluated(learning.model)
+
+
+def spare_biases(optimizer: torch.optim.Optimizer) -> None:
+    """Take parameters of one dimension out of the weight decay, as BBF does."""
+    (group,) = optimizer.param_groups
+    biases = [parameter for parameter in group["params"] if parameter.ndim == 1]
+    group["params"] = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    optimizer.add_param_group({"params": biases, "weight_decay": 0.0})
 
 
 def resume(learning: Learning, state: dict) -> None:
@@ -247,7 +257,7 @@ def update(learning: Learning) -> torch.Tensor:
     optimizer.zero_grad()
     (done.loss if penalty is None else done.loss + penalty).backward()
     if run.clip:
-        nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], run.clip)
+        nn.utils.clip_grad_norm_(learning.model.parameters(), run.clip)
     optimizer.step()
     method.after_step(learning.updates)
     return done.loss.detach()

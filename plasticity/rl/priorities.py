@@ -1,4 +1,4 @@
-"""Prioritised replay (Schaul et al. 2016), as Dopamine has it: by the square root of the last loss."""
+"""Prioritised replay (Schaul et al. 2016), as PLASTIC and BBF have it: by the square root of the last loss."""
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ class Priorities:
     def __init__(self, steps: int):
         self.values, self.largest, self.known = np.zeros(steps), 1.0, 0
 
-    def draw(self, count: int, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``size`` of the first ``count`` transitions, each with a probability in proportion to its priority; and their
-        importance weights: 1 / sqrt(probability), over the largest of them. (int64 [size], float32 [size])."""
+    def draw(self, count: int, size: int, draws: torch.Generator, beta: float = 0.5) -> tuple[Tensor, Tensor]:
+        """``size`` of the first ``count`` transitions, in proportion to their priorities: one of each of ``size``
+        strata of equal probability (their appendix B.2.1); and their importance weights, probability^-beta over the
+        largest of them. (int64 [size], float32 [size])."""
         self.values[self.known : count] = self.largest
         self.known = max(self.known, count)
         sums = self.values[:count].cumsum()
-        places = torch.rand(size, generator=draws, dtype=torch.float64).numpy() * sums[-1]
+        places = np.arange(size) + torch.rand(size, generator=draws, dtype=torch.float64).numpy()
+        places *= sums[-1] / size
         index = np.minimum(np.searchsorted(sums, places, side="right"), count - 1)
-        weights = self.values[index] ** -0.5
+        weights = self.values[index] ** -beta
         return torch.from_numpy(index), torch.from_numpy(weights / weights.max()).float()
 
     def set(self, index: Tensor, losses: Tensor) -> None:

@@ -17,6 +17,7 @@ GAME = re.compile(r"(minatar|atari)_([a-z0-9_]+)")
 class Random:
     """Plays at random and learns nothing: where the scores have their zero."""
 
+    spares_biases: ClassVar[bool] = False
     warmup: ClassVar[int] = 0
     needs: ClassVar[int] = 0  # transitions, before the first update
     network: ClassVar[dict] = {}
@@ -32,6 +33,7 @@ class DrQ:
     random brightness (0: neither).
     """
 
+    spares_biases: ClassVar[bool] = False  # whether weight decay does
     n_step: int = 10
     gamma: float = 0.99
     warmup: int = 1600
@@ -58,21 +60,25 @@ class DrQ:
 @dataclass(frozen=True)
 class Rainbow(DrQ):
     """What the first author's PLASTIC repository calls DrQ: distributions of values, prioritised replay and noisy
-    layers besides (Hessel et al. 2018). It explores by its noise alone.
+    layers besides, value and advantages in separate streams (Hessel et al. 2018). It explores by its noise alone.
 
-    atoms: of a distribution, from -v_max to v_max; noise: sigma_0 of the noisy layers, 0.5 (Fortunato et al. 2018).
+    atoms: of a distribution, from -v_max to v_max; noise: sigma_0 of the noisy layers; beta to last_beta: exponent of
+    the importance weights, in a straight line over the run.
     """
 
+    warmup: int = 2000
     decay: int = 0
     explore: float = 0.0
     atoms: int = 51
     v_max: float = 10.0
     noise: float = 0.5
+    beta: float = 0.4
+    last_beta: float = 1.0
 
     @property
     def network(self) -> dict:
         """What the network must have."""
-        return {"atoms": self.atoms, "v_max": self.v_max, "noise": self.noise}
+        return {"atoms": self.atoms, "v_max": self.v_max, "noise": self.noise, "streams": True}
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,18 @@ class Bbf(DrQ):
     """Bigger, better, faster (Schwarzer et al. 2023): distributions of values, prioritised replay, a growing horizon.
 
     first_n to n_step, first_gamma to gamma: over ``anneal`` updates after each reset, exponentially. ssl: whether the
-    network also predicts its features ``jumps`` steps ahead (SPR), a loss of this ``weight``.
+    network also predicts its features ``jumps`` steps ahead (SPR), a loss of this ``weight``. Importance weights have
+    the exponent 0.5, and biases no weight decay.
     """
+
+    spares_biases: ClassVar[bool] = True
+    beta: ClassVar[float] = 0.5
+    last_beta: ClassVar[float] = 0.5
 
     n_step: int = 3
     gamma: float = 0.997
     warmup: int = 2000
-    decay: int = 2000
+    decay: int = 2001
     explore: float = 0.0
     atoms: int = 51
     v_max: float = 10.0
@@ -105,7 +116,7 @@ class Bbf(DrQ):
     @property
     def network(self) -> dict:
         """What the network must have."""
-        return {"atoms": self.atoms, "v_max": self.v_max, "ssl": self.ssl}
+        return {"atoms": self.atoms, "v_max": self.v_max} | ({"ssl": True} if self.ssl else {})
 
     def horizon(self, updates: int) -> tuple[int, float]:
         """(n, gamma) after so many updates since the last reset."""
@@ -122,6 +133,8 @@ RANGES |= {
     "first_n": "[1, inf)",
     "first_gamma": "[0, 1)",
     "jumps": "[1, inf)",
+    "beta": "[0, 1]",
+    "last_beta": "[0, 1]",
 }
 AGENTS = {"random": Random, "drq": DrQ, "rainbow": Rainbow, "bbf": Bbf}
 

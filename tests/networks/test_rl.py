@@ -10,12 +10,16 @@ from plasticity.networks.rl import NoisyLinear, quiet
 SHAPES = {"mini_dqn": (4, 10, 10), "nature_cnn": (4, 84, 84), "impala_x4": (4, 84, 84)}
 
 
+NEEDS = {"values": {}, "distributions": {"atoms": 51, "v_max": 10.0}}
+NEEDS["streams"] = NEEDS["distributions"] | {"streams": True}
+
+
 def built(name, seed=0, actions=6, **needs):
     return networks.build_for_game(name, 4, actions, seed, **needs)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("needs", [{}, {"atoms": 51, "v_max": 10.0}], ids=["values", "distributions"])
+@pytest.mark.parametrize("needs", NEEDS.values(), ids=NEEDS)
 def test_a_network_values_actions(name, needs):
     seen = torch.rand(2, *SHAPES[name])
     model, same, other = built(name, **needs), built(name, **needs), built(name, seed=1, **needs)
@@ -44,6 +48,42 @@ def test_a_dueling_head_has_its_value_as_the_mean():
     said = model.head(model.encoder(seen))
     assert torch.allclose(model(seen).mean(1), said[:, 0], atol=1e-6)
     assert torch.allclose(model(seen)[:, 1] - model(seen)[:, 0], said[:, 2] - said[:, 1], atol=1e-6)
+
+
+def test_streams_have_a_hidden_layer_each_and_pass_less_gradient_on():
+    one, two = built("mini_dqn", actions=3), built("mini_dqn", actions=3, streams=True)
+    assert [head[0].weight.shape for head in two.head] == [(64, 1024)] * 2
+    with torch.no_grad():  # equal hidden layers, and each stream its part of the last one
+        two.head[0][0].weight.copy_(one.head[0].weight)
+        two.head[1][0].weight.copy_(one.head[0].weight)
+        for head, (start, end) in zip(two.head, ((0, 1), (1, 4)), strict=True):
+            head[0].bias.copy_(one.head[0].bias)
+            head[2].weight.copy_(one.head[2].weight[start:end])
+            head[2].bias.copy_(one.head[2].bias[start:end])
+    features = [torch.rand(5, 1024, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
+    said = [model.from_features(f) for model, f in zip((one, two), features, strict=True)]
+    assert torch.allclose(*said, atol=1e-6)
+    for values in said:
+        values[:, 1].sum().backward()
+    assert torch.allclose(features[1].grad, features[0].grad / 2**0.5, atol=1e-6)
+
+
+def test_bbf_begins_as_over_there():
+    model = built("impala_x4", ssl=True)
+    drawn = {name: p for name, p in model.named_parameters() if p.ndim > 1}
+    for name, p in drawn.items():
+        area = p[0, 0].numel()
+        bound = (6 / (area * (p.shape[0] + p.shape[1]))) ** 0.5  # Glorot & Bengio 2010, equation 16
+        assert 0.98 * bound < p.abs().max() <= bound, name
+    assert all((p == 0).all() for p in model.parameters() if p.ndim == 1)
+
+
+def test_the_predictor_is_part_of_the_head_but_not_of_the_values():
+    model, seen = built("impala_x4", ssl=True), torch.rand(1, 4, 84, 84)
+    before = model(seen)
+    with torch.no_grad():
+        model.head.predictor.weight.zero_()
+    assert torch.equal(model(seen), before) and "predictor.weight" in model.head.state_dict()
 
 
 def test_noise_is_factorised_and_can_be_left_out():

@@ -98,14 +98,14 @@ def test_drqs_loss_is_that_of_double_q_learning():
 
 
 def test_rainbows_loss_is_weighted_cross_entropy_and_becomes_the_priority():
-    text = "rainbow(n_step=2, gamma=0.5, shift=0, intensity=0, noise=0, atoms=11)"
+    text = "rainbow(n_step=2, gamma=0.5, shift=0, intensity=0, noise=0, atoms=11, warmup=40, beta=0.2, last_beta=0.6)"
     replay = filled(ends=(10, 30))
     model, slow = network("nature_cnn", text), network("nature_cnn", text, seed=1)
     agent, other = agent_of(text, replay), agent_of(text, replay)
     other.priorities.values[:] = agent.priorities.values[:] = np.linspace(1, 4, 60)
     other.priorities.known = agent.priorities.known = 59
     done = agent.update(model, slow)
-    index, weights = other.priorities.draw(59, 8, torch.Generator().manual_seed(1))
+    index, weights = other.priorities.draw(59, 8, torch.Generator().manual_seed(1), beta=0.6)
     batch = replay.batch(index, 2, 0.5)
     now, later = batch.now.float() / 255, batch.later.float() / 255
     chosen = model(later).argmax(1)
@@ -126,10 +126,20 @@ def test_bbf_predicts_features_in_addition():
         done = agent_of(text, replay, batch_size=2).update(model, model)
         done.loss.backward()
         with_gradient = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-        assert with_gradient == {"encoder", "head", *(("transition", "predictor") if ssl == "true" else ())}
+        assert with_gradient == {"encoder", "head", *(("transition",) if ssl == "true" else ())}
         if ssl == "false":
             plain = done.loss.item()
+    assert model.head.predictor.weight.grad.abs().sum() > 0
     assert plain < done.loss.item() < plain + 5 * 4  # a weight of 5 times at most 4
+
+
+def test_importance_weights_grow_over_the_run():
+    replay, seen = filled(), []
+    agent = agent_of("rainbow(warmup=40, beta=0.4, last_beta=1)", replay)
+    for replay.t in (40, 50, 60):
+        seen.append(agent.beta())
+    assert seen == pytest.approx([0.4, 0.7, 1])
+    assert agent_of("bbf(warmup=40)", replay).beta() == 0.5
 
 
 def test_the_horizon_begins_anew_in_each_phase():
@@ -146,4 +156,4 @@ def test_the_horizon_begins_anew_in_each_phase():
 def test_exploration_falls_in_a_straight_line():
     agent = agent_of("drq(warmup=100, decay=50, explore=0.2)", filled())
     assert [agent.explore(step) for step in (0, 99, 100, 125, 150, 999)] == pytest.approx([1, 1, 1, 0.6, 0.2, 0.2])
-    assert agent_of("rainbow", filled()).explore(1600) == 0
+    assert agent_of("rainbow", filled()).explore(2000) == 0

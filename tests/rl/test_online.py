@@ -151,6 +151,18 @@ def test_the_head_is_drawn_anew_and_the_average_follows():
     assert not learning.optimizer.state
 
 
+def test_bbfs_biases_have_no_weight_decay():
+    run = replace(RUN, agent="bbf(warmup=60, first_n=3)", weight_decay=0.5, case="l2_init(strength=0)", lr=0.1)
+    learning = online.begin(replace(run, scenario="online(steps=100, epoch=20, tests=1)"))
+    online.begin_phase(learning, 1)
+    before = {name: p.detach().clone() for name, p in learning.model.named_parameters()}
+    for parameter in learning.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    learning.optimizer.step()
+    for name, p in learning.model.named_parameters():
+        assert torch.allclose(p, before[name] * (1 if p.ndim == 1 else 0.95))
+
+
 def test_the_random_agent_plays_without_learning():
     run = replace(RUN, agent="random", scenario="online(steps=140, epoch=20, tests=30)")
     fitted = online.fit(run)

@@ -15,11 +15,20 @@ def stream(seed=0):
 def test_draws_follow_the_priorities():
     priorities = Priorities(6)
     priorities.known, priorities.values[:] = 6, [1, 2, 3, 4, 0, 10]
-    index, _ = priorities.draw(6, 50_000, stream())
-    counts = np.bincount(index.numpy(), minlength=6)
+    draws = stream()
+    index = np.concatenate([priorities.draw(6, 1, draws)[0].numpy() for _ in range(20_000)])
+    counts = np.bincount(index, minlength=6)
     assert counts[4] == 0
-    expected = np.array([1, 2, 3, 4, 10]) / 20 * 50_000
+    expected = np.array([1, 2, 3, 4, 10]) / 20 * 20_000
     assert stats.chisquare(counts[[0, 1, 2, 3, 5]], expected).pvalue > 0.001
+
+
+def test_each_stratum_gives_one():
+    priorities = Priorities(6)
+    priorities.known, priorities.values[:] = 6, [1, 2, 3, 4, 0, 10]
+    for seed in range(20):  # strata of a probability of 1 / 10 each: sums of 2, 4, ..., 20
+        index = priorities.draw(6, 10, stream(seed))[0].tolist()
+        assert index[0] in (0, 1) and index[1] in (1, 2) and index[2:5] == [2, 3, 3] and index[5:] == [5] * 5
 
 
 def test_weights_undo_half_of_the_preference():
@@ -28,6 +37,8 @@ def test_weights_undo_half_of_the_preference():
     index, weights = priorities.draw(3, 1000, stream())
     by_hand = torch.tensor([1.0, 0.5, 0.25])[index]
     assert set(index.tolist()) == {0, 1, 2} and torch.allclose(weights, by_hand)
+    index, weights = priorities.draw(3, 1000, stream(), beta=1.0)
+    assert torch.allclose(weights, torch.tensor([1.0, 1 / 4, 1 / 16])[index])
 
 
 def test_a_new_transition_has_the_largest_priority_so_far():

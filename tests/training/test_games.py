@@ -38,6 +38,9 @@ def test_phases_are_counted_in_updates():
         ({"scenario": "online(tests=0)"}, r"tests=0 is outside its range"),
         ({"agent": "drq(n_step=40, warmup=39)"}, "warmup=39 of agent .* is below batch_size=32 and the 40 transitions"),
         ({"batch_size": 2000}, "warmup=1600 of agent 'drq' is below batch_size=2000"),
+        ({"architecture": "nature_cnn"}, "'nature_cnn' takes 84 x 84 cells, 'minatar_breakout' has 10: use mini_dqn"),
+        ({"dataset": "atari_pong"}, "'mini_dqn' takes 10 x 10 cells, 'atari_pong' has 84: use nature_cnn, impala_x4"),
+        ({"agent": "bbf(ssl=true)"}, r"agent 'bbf\(ssl=true\)': 'mini_dqn' predicts no features; use impala_x4"),
         ({"agent": "dqr"}, "unknown agent 'dqr'; known: random, drq, rainbow, bbf"),
         ({"agent": "drq(gamma=1.5)"}, r"gamma=1.5 is outside its range \[0, 1\)"),
         ({"agent": ""}, "these go together only as a game, 'online"),
@@ -90,7 +93,10 @@ def test_bbfs_horizon_grows_exponentially():
     assert bbf.needs == games.build("bbf(ssl=true)").needs == 10 and games.build("bbf(ssl=true, jumps=12)").needs == 12
 
 
+C51 = {"atoms": 51, "v_max": 10.0}
+
+
 def test_agents_say_what_their_network_must_have():
     assert games.build("drq").network == {}
-    assert games.build("rainbow(noise=0.1)").network == {"atoms": 51, "v_max": 10.0, "noise": 0.1}
-    assert games.build("bbf(ssl=true)").network == {"atoms": 51, "v_max": 10.0, "ssl": True}
+    assert games.build("rainbow(noise=0.1)").network == C51 | {"noise": 0.1, "streams": True}
+    assert games.build("bbf(ssl=true)").network == C51 | {"ssl": True}
