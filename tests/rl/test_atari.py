@@ -1,5 +1,10 @@
 """Each agent on the real games, end to end through the engine, and taken up again."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +16,8 @@ from plasticity.running import engine
 from plasticity.studies.rl.runs import rehearsal_rows
 
 ROWS = {row.title: row for row in rehearsal_rows()}
-SHORT = {"steps": 106, "replay": 1, "epoch": 2}
+SHORT = {"steps": 108, "replay": 1, "epoch": 2}
+AGENTS = ["DrQ, HR 40k", "Rainbow (PLASTIC's DrQ)", "BBF", "BBF, SSL"]
 
 
 def short_run(title, game):
@@ -30,10 +36,10 @@ def short_tests(monkeypatch):
 def test_resumed_bit_for_bit(tmp_path, title, game):
     run = short_run(title, game)
     whole = online.fit(run, "cpu")
-    for epoch in (1, 2):  # with phases: in the middle of one, and just before a reset
+    for epoch in (1, 2, 3):  # with phases: in the middle of the first one, at its end, and after the reset
         interrupted_online(run, tmp_path / str(epoch), epoch)
         assert same(whole, resumed_online(run, tmp_path / str(epoch)))
-    assert whole.metrics["updates"] == 6 and whole.metrics["capped"] == 1
+    assert whole.metrics["updates"] == 8 and whole.metrics["capped"] == 1
 
 
 @pytest.mark.slow
@@ -41,9 +47,33 @@ def test_resumed_bit_for_bit(tmp_path, title, game):
 def test_bbf_is_resumed_bit_for_bit(tmp_path, title):
     run = short_run(title, "atari_pong")
     whole = online.fit(run, "cpu")
-    for epoch in (1, 2):
+    for epoch in (1, 2, 3):
         interrupted_online(run, tmp_path / str(epoch), epoch)
         assert same(whole, resumed_online(run, tmp_path / str(epoch)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", AGENTS)
+def test_killed_in_a_phase_and_just_after_a_reset(tmp_path, title):
+    run, folder = short_run(title, "atari_pong"), tmp_path / "state"
+    if run.architecture == "nature_cnn":  # so that it still runs when the signal comes
+        run = replace(run, scenario=run.scenario.replace("steps=108", "steps=148"))
+    lines = "from plasticity.rl import online, play; from plasticity.run import Run; play.CAP['atari'] = 10; "
+    lines += "from plasticity.running.checkpoints import Checkpoint; "
+    lines += f"c = Checkpoint({str(folder)!r}, 0); c.__enter__(); online.fit({run!r}, 'cpu', checkpoint=c)"
+    for _ in range(2):
+        wanted = newest(folder) // 2 * 2 + 2 if newest(folder) else 1  # then the next updates are those after a reset
+        process = subprocess.Popen([sys.executable, "-c", lines], cwd=os.getcwd())
+        while newest(folder) < wanted and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    again = resumed_online(run, folder)
+    assert same(online.fit(run, "cpu"), again) and len(again.resumed) == 2
+
+
+def newest(folder):
+    return max((int(path.stem.partition("-")[2]) for path in folder.glob("state-*.pt")), default=0)
 
 
 def test_the_engine_records_a_game(tmp_path):
