@@ -13,6 +13,7 @@ from plasticity.studies.audit import findings as audit
 from plasticity.studies.companions import findings as companions
 from plasticity.studies.interactive import own, playground
 from plasticity.studies.main_paper import findings as main_paper
+from plasticity.studies.method import findings as method
 from plasticity.studies.sensitivity import findings as sensitivity
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
@@ -62,6 +63,7 @@ MINI = (
     of_grid("")
     | of_transfer("")
     | {
+        "05": partial(method.answer, table("tables/05_movements"), table("tables/05_means")),
         "40": partial(audit.runs, table("checks/40_runs")),
         "40_sizes": partial(audit.sizes, table("checks/40_sizes")),
         "40_stated": partial(audit.stated, table("checks/40_table6"), table("checks/40_sentences")),

@@ -16,7 +16,7 @@ from ...networks import table as networks
 from ...networks.competitors import competitors
 from ...networks.loading import load_backbone, read_weights
 from ...profiles import FRACTIONS
-from ...reinit import reinitialize
+from ...reinit import METHODS, reinitialize
 from ...weights import weights_file
 
 NETWORK = "efficientnet_lite0"
@@ -82,6 +82,13 @@ def movements(functions: Iterable[str], reading: str = "code", seeds: int = 1) -
     return pd.DataFrame(rows, columns=["function", "percent", "seed", "moved"])
 
 
+def shown_movements(table: pd.DataFrame) -> pd.DataFrame:
+    """`movements` as texts: percent of the features' norm, mean over seeds, by function and percentage."""
+    means = (100 * table.groupby(["function", "percent"], sort=False).moved.mean()).unstack()
+    rows = [[name, METHODS[name], *(f"{value:.0f}" for value in row)] for name, row in means.iterrows()]
+    return text_table(rows, ["RF", "New Values", *(f"{percent}%" for percent in means.columns)])
+
+
 def means_and_cuts(percent: float) -> pd.DataFrame:
     """One row per weight tensor that competes: name, size, standard deviation, mean, and ``cut``, the largest |w| that
     is pruned; ``below``: whether the mean would be pruned itself, so that M puts weights where they nearly were."""
@@ -97,12 +104,13 @@ def means_and_cuts(percent: float) -> pd.DataFrame:
 
 
 def shown_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Some layers of `means_and_cuts`, evenly chosen, as texts."""
+    """Some layers of `means_and_cuts`, evenly chosen, as texts; in the last row how many of all."""
     chosen = table.iloc[np.linspace(0, len(table) - 1, SHOWN).round().astype(int)]
     rows = []
     for row in chosen.itertuples(index=False):
         numbers = f"{row.std:.4f}", f"{row.mean:+.4f}", f"{row.cut:.4f}"
         rows.append([row.name, f"{row.size:,}", *numbers, "yes" if row.below else "no"])
+    rows.append(["all", f"{table['size'].sum():,}", *"---", f"{int(table.below.sum())} of {len(table)}"])
     heads = ["Tensor", "Weights", "Standard Deviation", "Mean", "Largest Pruned |w|", "Mean Below It"]
     return text_table(rows, heads)
 

@@ -30,7 +30,7 @@ def test_means_and_cuts_by_numpy():
     assert row["size"] == len(weights) == 409_600 and row["mean"] == pytest.approx(weights.mean(), abs=1e-6)
     assert row.cut == pytest.approx(np.sort(np.abs(weights))[40_960 - 1])
     assert bool(row.below) == (abs(weights.mean()) <= row.cut)
-    assert on_a_network.largest() == "conv_head.weight" and len(on_a_network.shown_means(table.reset_index())) == 6
+    assert on_a_network.largest() == "conv_head.weight" and len(on_a_network.shown_means(table.reset_index())) == 7
 
 
 def test_a_quarter_of_the_weights_become_the_mean():
@@ -43,8 +43,9 @@ def test_findings_and_figures_follow_the_numbers(tmp_path):
     moved = {"M": 0.1, "MN": 0.11, "Z": 0.1, "NS": 0.5, "N": 2.0}
     table = pd.DataFrame([(name, p, 0, p * v) for name, v in moved.items() for p in (5, 25)])
     table.columns = ["function", "percent", "seed", "moved"]
-    said = findings.answer(table, pd.DataFrame({"below": [True, True, False]}))
+    means = on_a_network.shown_means(on_a_network.means_and_cuts(10))
+    said = findings.answer(on_a_network.shown_movements(table), means)
     assert "at 25% they move the features by 250% and 275%, zero by 250%, NS by 1250% and N by 5000%" in said[0]
-    assert "The mean of 2 of 3 weight tensors is itself among the smallest tenth" in said[1]
+    assert f"In {on_a_network.means_and_cuts(10).below.sum()} of 49 weight tensors the mean is itself among" in said[1]
     for number, figure in enumerate((figures.movements(table), figures.small_tensor())):
         assert all(path.stat().st_size for path in save(figure, tmp_path, str(number)))
