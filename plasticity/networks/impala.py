@@ -68,11 +68,11 @@ class Bbf(QNetwork):
     def predicted(self, features: Tensor, actions: Tensor) -> Tensor:
         """From features [batch, d] and the actions int64 [batch, jumps] behind them, those to come, as they are
         compared: [batch, jumps, 2048]."""
-        state, found = features.unflatten(1, self.shape), []
+        states = [features.unflatten(1, self.shape)]
         for action in actions.unbind(1):
-            state = self.transition(state, action)
-            found.append(self.head.predictor(self.projected(state.flatten(1))))
-        return torch.stack(found, 1)
+            states.append(self.transition(states[-1], action))
+        found = torch.stack(states[1:], 1).flatten(2)
+        return self.head.predictor(self.projected(found))
 
 
 class Scaled(nn.Module):
