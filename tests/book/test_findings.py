@@ -17,8 +17,8 @@ from plasticity.studies.method import findings as method
 from plasticity.studies.sensitivity import findings as sensitivity
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
-# of a real network; of histograms, which are not committed; of games, whose own tests hold them
-MADE_ELSEWHERE = re.compile(r"/(30_figure1|56\w*)$")  # of histograms, which are not committed; of games: studies/rl
+# of histograms, which are not committed; of games, whose own tests hold them
+MADE_ELSEWHERE = re.compile(r"/(30_figure1|56\w*)$")
 NETWORKS = {"10": "mini_simplenet", "11": "mini_resnet", "12": "mini_vit"}
 
 
