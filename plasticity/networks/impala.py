@@ -42,6 +42,17 @@ class Transition(nn.Module):
         return scaled(F.relu(self.layers(torch.cat([features, planes], 1))))
 
 
+class Encoder(nn.Sequential):
+    """Layers in a row. Without gradients a CPU takes eight observations at a time: what is between the layers then fits
+    into memory at hand, while that of hundreds would come new from the system with each layer."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """[batch, channels, h, w] -> [batch, features]."""
+        if torch.is_grad_enabled() or observations.device.type != "cpu":
+            return super().forward(observations)
+        return torch.cat([super(Encoder, self).forward(part) for part in observations.split(8)])
+
+
 class Head(nn.Sequential):
     """Three layers in a row, and a predictor, which is reset with them; no value goes through it."""
 
@@ -96,7 +107,7 @@ def impala_x4(channels: int, actions: int, ssl: bool = False, **of_agent) -> Bbf
     for width in (64, 128, 128):
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.MaxPool2d(3, 2, 1), Residual(width), Residual(width)]
         before = width
-    encoder = nn.Sequential(*layers, nn.ReLU(), Scaled(), nn.Flatten())
+    encoder = Encoder(*layers, nn.ReLU(), Scaled(), nn.Flatten())
     return Bbf(encoder, (128, 11, 11), actions, ssl, **of_agent).apply(_initialise)
 
 

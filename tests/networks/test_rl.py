@@ -78,6 +78,13 @@ def test_bbf_begins_as_over_there():
     assert all((p == 0).all() for p in model.parameters() if p.ndim == 1)
 
 
+def test_parts_of_a_batch_are_encoded_alike():
+    model, seen = built("impala_x4"), torch.rand(9, 4, 84, 84)
+    with torch.no_grad():
+        by_parts = model.encoder(seen)
+    assert torch.allclose(by_parts, model.encoder(seen), atol=1e-5) and by_parts.shape == (9, 128 * 11 * 11)
+
+
 def test_the_predictor_is_part_of_the_head_but_not_of_the_values():
     model, seen = built("impala_x4", ssl=True), torch.rand(1, 4, 84, 84)
     before = model(seen)
