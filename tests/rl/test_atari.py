@@ -12,6 +12,7 @@ from helpers import interrupted_online, resumed_online, same
 
 from plasticity.profiles import get_profile
 from plasticity.rl import online, play
+from plasticity.run import Run
 from plasticity.running import engine
 from plasticity.studies.rl.runs import rehearsal_rows
 
@@ -84,6 +85,28 @@ def test_the_engine_records_a_game(tmp_path):
     assert record["inputs"].keys() == {"game"} and record["config"]["agent"] == "drq(warmup=100)"
     assert engine.run_all([run], place) == [record]  # once is enough
     assert not list((tmp_path / "running").glob("*/*"))
+
+
+@pytest.mark.slow
+def test_the_engine_records_every_agent(tmp_path):
+    place = engine.Place("data", str(tmp_path), workers=1, device="cpu")
+    records = engine.run_all([short_run(title, "atari_pong") for title in AGENTS], place)
+    assert [record["status"] for record in records] == ["done"] * 4
+    agents = [record["config"]["agent"].partition("(")[0] for record in records]
+    assert sorted(agents) == ["bbf", "bbf", "drq", "rainbow"]
+    assert all(record["metrics"]["updates"] == 8 and record["history"][-1]["steps"] == 108 for record in records)
+
+
+@pytest.mark.parametrize("agent", ["rainbow(n_step=3, warmup=60)", "bbf(warmup=60)"])
+def test_minatar_too(tmp_path, agent):
+    fields = {"weights": "none", "patience": 0, "validation": 0.0, "augment": "none", "optimizer": "adamw"}
+    scenario = "online(steps=120, epoch=10, reset=30, tests=1)"
+    case = "head_reset(fresh=true) + ema(momentum=0.9, restart=true)"
+    run = Run("mini_dqn", "minatar_breakout", case, scenario=scenario, agent=agent, **fields)
+    whole = online.fit(run, "cpu")
+    for epoch in (2, 3, 4):
+        interrupted_online(run, tmp_path / str(epoch), epoch)
+        assert same(whole, resumed_online(run, tmp_path / str(epoch)))
 
 
 def test_records_of_another_version_of_a_game_are_refused(tmp_path, monkeypatch):
