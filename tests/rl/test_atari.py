@@ -32,7 +32,7 @@ def short_tests(monkeypatch):
     monkeypatch.setitem(play.CAP, "atari", 10)
 
 
-@pytest.mark.parametrize("game", ["atari_pong", "atari_breakout"])
+@pytest.mark.parametrize("game", ["atari_breakout", pytest.param("atari_pong", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("title", ["DrQ", "DrQ, HR 40k, H&T", "Rainbow (PLASTIC's DrQ)"])
 def test_resumed_bit_for_bit(tmp_path, title, game):
     run = short_run(title, game)

@@ -37,6 +37,13 @@ CASES = {
 }
 
 
+FAST = ("two updates a step", "an incomplete last epoch", "third game", "head reset")
+
+
+def some_slow(cases):
+    return [pytest.param(case, marks=() if name in FAST else pytest.mark.slow) for name, case in cases.items()]
+
+
 class Corridor:
     """Four places in a row; to the right is forward, and its end gives 1. One cell of a 10 x 10 board says where."""
 
@@ -58,7 +65,13 @@ class Corridor:
         return float(done), done or lost, float(done) if done or lost else None
 
 
-@pytest.mark.parametrize("case", ["base", "ema(momentum=0.95)", "hare_tortoise(momentum=0.95, epochs=1)"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "hare_tortoise(momentum=0.95, epochs=1)",
+        *(pytest.param(case, marks=pytest.mark.slow) for case in ("base", "ema(momentum=0.95)")),
+    ],
+)
 def test_the_values_of_a_small_game_are_those_by_hand(monkeypatch, case):
     monkeypatch.setattr(games, "open_game", Corridor)
     monkeypatch.setattr(games, "input_sha256", lambda name: "")
@@ -182,7 +195,7 @@ def test_a_diverging_loss_is_an_error():
         online.fit(replace(RUN, lr=1e9, optimizer="sgd"))
 
 
-@pytest.mark.parametrize("fields", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("fields", some_slow(CASES), ids=CASES)
 def test_resumed_after_any_epoch_bit_for_bit(tmp_path, fields):
     run = replace(RUN, **fields)
     whole = online.fit(run)
