@@ -23,6 +23,7 @@ from plasticity.studies import all as every_study
 from plasticity.studies.audit import contradictions
 from plasticity.studies.companions import runs as studies
 from plasticity.studies.main_paper import claims
+from plasticity.studies.rl import runs as games
 from plasticity.studies.sensitivity import runs as sensitivity
 
 PATHS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -217,6 +218,19 @@ def test_the_checks_make_every_table_and_figure(checks):
     judged = pd.read_csv(checks / "tables" / "41_claims.csv").dropna(subset="Verdict")  # a claim's first line has it
     assert len(judged) == len(claims.CLAIMS) and set(judged.Verdict) <= {*VERDICTS, UNTESTED}
     assert not list(checks.rglob("*.partial*"))
+
+
+@pytest.mark.slow
+def test_the_games_make_every_table_and_figure(tmp_path):
+    run_notebook(GAMES, tmp_path)
+    done = records.load_runs(games.grid(games.profile_of("quick")), tmp_path / "runs")
+    assert len(done) == 12 and {record["status"] for record in done} == {"done"}
+    assert list(pictures(tmp_path, [GAMES]).values()) == [6]
+    judged = pd.read_csv(tmp_path / "tables" / "56_claims.csv").dropna(subset="Verdict")
+    assert set(judged.Verdict) <= {*VERDICTS, UNTESTED}
+    scores = pd.read_csv(tmp_path / "runs_56.csv")
+    assert sorted(scores.score) == sorted(record["metrics"]["score"] for record in done)
+    assert (tmp_path / "findings" / "56.md").read_text("utf-8").startswith("Hare & Tortoise ")
 
 
 def test_claims_name_the_command_that_makes_what_is_missing(tmp_path):
