@@ -212,6 +212,11 @@ def interrupted_online(run, folder, epoch):
         online.fit(run, "cpu", checkpoint=checkpoint)
 
 
+def same_threads():
+    """The environment of a process that computes with as many threads as this one."""
+    return os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
 def resumed_online(run, folder):
     """Take up the state of a game in ``folder``, which stays, and learn to the end."""
     with Resuming(folder) as checkpoint:

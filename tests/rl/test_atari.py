@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from helpers import interrupted_online, resumed_online, same
+from helpers import interrupted_online, resumed_online, same, same_threads
 
 from plasticity.profiles import get_profile
 from plasticity.rl import online, play
@@ -64,7 +64,7 @@ def test_killed_in_a_phase_and_just_after_a_reset(tmp_path, title):
     lines += f"c = Checkpoint({str(folder)!r}, 0); c.__enter__(); online.fit({run!r}, 'cpu', checkpoint=c)"
     for _ in range(2):
         wanted = newest(folder) // 2 * 2 + 2 if newest(folder) else 1  # then the next updates are those after a reset
-        process = subprocess.Popen([sys.executable, "-c", lines], cwd=os.getcwd())
+        process = subprocess.Popen([sys.executable, "-c", lines], cwd=os.getcwd(), env=same_threads())
         while newest(folder) < wanted and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import interrupted_online, resumed_online, same
+from helpers import interrupted_online, resumed_online, same, same_threads
 
 from plasticity import interventions
 from plasticity.rl import games, online, play
@@ -235,7 +235,7 @@ def test_a_killed_process_loses_nothing(tmp_path, name):
     lines += "from plasticity.running.checkpoints import Checkpoint; "
     lines += f"c = Checkpoint({str(tmp_path / 'state')!r}, 0); c.__enter__(); online.fit({run!r}, checkpoint=c)"
     for state in (3, 12):
-        process = subprocess.Popen([sys.executable, "-c", lines], cwd=os.getcwd())
+        process = subprocess.Popen([sys.executable, "-c", lines], cwd=os.getcwd(), env=same_threads())
         while not (tmp_path / "state" / f"state-{state}.pt").exists() and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -318,7 +318,7 @@ def test_fine_tuning_draws_curves_and_ends_in_a_sentence(place, capsys):
     ui = playground_widgets.Playground(TINY, place)
     done = ui.race()
     said = capsys.readouterr().out
-    assert 'alt="Training loss' in ui.curves.value and "2 runs in" in said and "One seed tells nothing" in said
+    assert 'alt="Training loss' in ui.curves.value and "2 runs in" in said and "one seed tells nothing" in said
     assert done == playground.race(playground.pairs(choose()), place) and not place.runs.exists()
     ui.seeds.value, ui.controls["case"].value = 3, "10N"
     assert len(ui.race()) == 6 and "n = 3 pairs" in capsys.readouterr().out and "10N, before" in ui.before.value
@@ -400,4 +400,4 @@ place = Place({place.data!r}, {place.results!r}, 1, "cpu")
             if pictures == 2:  # while it trains
                 kernel.manager.interrupt_kernel()
     assert "Stopped: runs that had ended" in said and said.endswith("None\n") and "Traceback" not in said
-    assert "One seed tells nothing" in kernel.shown("playground_widgets.show(TINY, place).race()")
+    assert "one seed tells nothing" in kernel.shown("playground_widgets.show(TINY, place).race()")
