@@ -32,8 +32,14 @@ def short_tests(monkeypatch):
     monkeypatch.setitem(play.CAP, "atari", 10)
 
 
-@pytest.mark.parametrize("game", ["atari_breakout", pytest.param("atari_pong", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("title", ["DrQ", "DrQ, HR 40k, H&T", "Rainbow (PLASTIC's DrQ)"])
+SLOW = [("DrQ, HR 40k, H&T", "atari_pong")]
+SLOW += [(title, game) for title in ("DrQ", "Rainbow (PLASTIC's DrQ)") for game in ("atari_breakout", "atari_pong")]
+
+
+@pytest.mark.parametrize(
+    ("title", "game"),
+    [("DrQ, HR 40k, H&T", "atari_breakout"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
 def test_resumed_bit_for_bit(tmp_path, title, game):
     run = short_run(title, game)
     whole = online.fit(run, "cpu")
