@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from plasticity import reinitialize
 from plasticity.studies.interactive import own
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
 pytestmark = pytest.mark.slow
 sys.modules.setdefault("datasets", None)  # transformers would take tests/datasets for Hugging Face's package
 
@@ -260,11 +262,20 @@ def test_the_lightning_callback_resets_the_weights_that_a_hook_makes_or_loads(fi
     assert torch.equal(module.net.weight, expected)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_copies_of_ddp_draw_the_same(fit_late):
-    import lightning as L
+def fit_two_copies(folder):
+    """Two processes by DDP fit a module, which compares its copies itself."""
+    example = script("lightning_callback")
+    loader = DataLoader(TensorDataset(torch.randn(8, 10), torch.arange(8) % 3), 4)
+    place = {"accelerator": "cpu", "strategy": "ddp_fork", "devices": 2, "default_root_dir": folder}
+    trainer = example.L.Trainer(max_epochs=1, callbacks=[example.Reinitialize("10N")], logger=False, **place)
+    trainer.fit(late_module(example.L, "setup", False), loader)
 
-    fit_late(late_module(L, "setup", False), "10N", strategy="ddp_fork", devices=2)  # the module compares them itself
+
+def test_the_copies_of_ddp_draw_the_same(tmp_path):
+    # In a process of its own: one in which some test has started autograd's threads must not fork a trainer.
+    code = f"from tests.test_examples import fit_two_copies; fit_two_copies({str(tmp_path)!r}); print('fitted')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "fitted" in done.stdout, done.stderr[-3000:]
 
 
 def test_strategies_that_train_other_tensors_are_refused(lightning):
