@@ -96,13 +96,13 @@ def chromium() -> Iterator[Page]:
 
 
 def listen(page: Page, home: str, say) -> None:
-    """Report console errors, failed requests, requests to other hosts. Leaving the search ends its looks at pages."""
+    """Report console errors, failed requests, requests to other hosts. Leaving a page ends what it still asks for."""
     page.on("console", lambda message: message.type == "error" and say(f"console: {message.text}"))
     page.on("pageerror", lambda error: say(f"script: {error}"))
     page.on("response", lambda answer: answer.status >= 400 and say(f"answer {answer.status}: {answer.url}"))
 
     def failed(request) -> None:
-        if (request.resource_type, request.failure) != ("fetch", "net::ERR_ABORTED"):
+        if request.failure != "net::ERR_ABORTED":
             say(f"failed: {request.url} ({request.failure})")
 
     def asked(request) -> None:

@@ -273,8 +273,8 @@ def fit_two_copies(folder):
 
 def test_the_copies_of_ddp_draw_the_same(tmp_path):
     # In a process of its own: one in which some test has started autograd's threads must not fork a trainer.
-    code = f"from tests.test_examples import fit_two_copies; fit_two_copies({str(tmp_path)!r}); print('fitted')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    code = f"import runpy; runpy.run_path({__file__!r})['fit_two_copies']({str(tmp_path)!r}); print('fitted')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "fitted" in done.stdout, done.stderr[-3000:]
 
 
