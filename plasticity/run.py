@@ -70,6 +70,7 @@ class Run:
     measure: int = 0  # every n epochs, and at phases' ends, plasticity metrics of the trained network (see measures)
     monitor: str = "validation"  # what early stopping and the best weights go by; "test": a control, the split stays
     tensors: str = "weights"  # of two or more dimensions compete; or "no_head", "no_embeddings", "with_gains"
+    graph: bool = False  # on a GPU, each step as one CUDA graph; elsewhere without effect
     agent: str = ""  # of a game: "drq(n_step=5)", "random", see training.games
 
     def __post_init__(self):
@@ -95,7 +96,7 @@ class Run:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
-        for name in ("channels_last", "compiled"):
+        for name in ("channels_last", "compiled", "graph"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
 
@@ -107,6 +108,8 @@ class Run:
         if max(self.beta1, self.beta2) >= 1 or not self.epsilon > 0:
             given = f"beta1={self.beta1}, beta2={self.beta2}, epsilon={self.epsilon}"
             raise ValueError(f"{given}: betas below 1, epsilon above 0")
+        if self.graph and self.compiled:
+            raise ValueError("graph=True with compiled=True: both make CUDA graphs; choose one")
         if not 0 < self.validation < 1 and not (phased and self.validation == 0):
             raise ValueError(f"validation={self.validation!r} must be a share between 0 and 1")
         if phased and self.patience:

@@ -25,9 +25,10 @@ from .networks import table as networks
 from .networks.loading import load_backbone
 from .run import Run
 from .training import measures, scenarios
-from .training.augment import AUGMENTATIONS
+from .training.augment import AUGMENTATIONS, Augmentation
 from .training.batches import Batches, evaluate, forward
-from .training.device import pick_device, set_precision, set_random_states
+from .training.device import pick_device, send, set_precision, set_random_states
+from .training.graph import Graph
 from .training.optimizers import build_optimizer, lr_factor
 from .training.progress import Checkpoint, Fitted, Training
 from .weights import cached_weights, weights_file
@@ -135,7 +136,7 @@ def begin_phase(training: Training, number: int) -> None:
     if training.number:
         training.earlier_steps += training.steps
     training.number, training.first, training.step = number, len(training.history) + 1, 0
-    training.best = training.best_state = None
+    training.best = training.best_state = training.graph = None
     training.labels = training.phase.labels.to(training.batches.images.device)
     training.optimizer = build_optimizer(run, training.model)
     start = Start(
@@ -201,21 +202,40 @@ def train_epoch(training: Training) -> None:
 def train_step(training: Training, index: Tensor) -> Tensor:
     """One optimiser step on the items ``index`` [batch]; returns the loss, without the method's penalty, on the
     device."""
-    run, method, optimizer = training.run, training.method, training.optimizer
+    run, method = training.run, training.method
     training.step += 1
-    for group in optimizer.param_groups:
-        group["lr"] = run.lr * lr_factor(run, training.step, training.steps)
-    augment = AUGMENTATIONS[method.augmentation or run.augment]
-    images = training.batches(index, augment, training.draws)[0]
+    lr = run.lr * lr_factor(run, training.step, training.steps)
+    drawn = augmentation(training).draw(len(index), *training.batches.images.shape[1:3], training.draws)
+    table = send(drawn, index.device)
+    for group in training.optimizer.param_groups:
+        group["lr"] = lr
+    if run.graph and index.is_cuda:
+        training.graph = training.graph or Graph(training, update, index, table)
+        loss = training.graph(index, table, lr)
+    else:
+        loss = update(training, index, table)
+    method.after_step(training.earlier_steps + training.step)
+    return loss
+
+
+def augmentation(training: Training) -> Augmentation:
+    """The method's own, or else the run's."""
+    return AUGMENTATIONS[training.method.augmentation or training.run.augment]
+
+
+def update(training: Training, index: Tensor, table: Tensor) -> Tensor:
+    """All of a step that the device does: batch, loss, gradients, optimiser. No shape may depend on a value, and
+    nothing may wait. Returns the loss without the penalty."""
+    run, model = training.run, training.model
+    images = training.batches(index, augmentation(training), table)[0]
     logits = forward(training.network, images, run.precision)
     loss = F.cross_entropy(logits, training.labels[index])
-    penalty = method.penalty(training.model, logits, images)
-    optimizer.zero_grad()
+    penalty = training.method.penalty(model, logits, images)
+    training.optimizer.zero_grad()
     (loss if penalty is None else loss + penalty).backward()
     if run.clip:
-        nn.utils.clip_grad_norm_(training.model.parameters(), run.clip)
-    optimizer.step()
-    method.after_step(training.earlier_steps + training.step)
+        nn.utils.clip_grad_norm_(model.parameters(), run.clip)
+    training.optimizer.step()
     return loss.detach()
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from plasticity import Run, train
 from plasticity.analysis.frames import run_table
-from plasticity.datasets.world import Arrays
+from plasticity.datasets.world import PHOTOS, Arrays, installed
 from plasticity.interventions import Start
 from plasticity.networks.table import ARCHITECTURES
 from plasticity.profiles import CASES
@@ -47,6 +48,21 @@ def tiny_arrays(classes=3, per_class=24, size=32, seed=0):
         class_names=tuple(f"class {i}" for i in range(classes)),
         sources=[f"noise {i}" for i in range(len(labels))],
     )
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def photographs(batch, height, width, seed=0):
+    """Random squares of three colour photographs: uint8 [batch, height, width, 3]."""
+    rng, images = np.random.default_rng(seed), []
+    for i in range(batch):
+        photo = Image.open(installed(PHOTOS[("astronaut", "chelsea", "coffee")[i % 3]])).convert("RGB")
+        side = int(min(photo.size) * rng.uniform(0.4, 1))
+        left, top = rng.integers(0, photo.width - side + 1), rng.integers(0, photo.height - side + 1)
+        images.append(np.array(photo.crop((left, top, left + side, top + side)).resize((width, height))))
+    return torch.from_numpy(np.stack(images))
 
 
 def fill(folder, leave=0):

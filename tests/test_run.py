@@ -50,6 +50,7 @@ def test_the_defaults_are_the_released_codes_settings():
         "measure": 0,
         "monitor": "validation",
         "tensors": "weights",
+        "graph": False,
         "agent": "",
     }
 
@@ -105,6 +106,7 @@ def test_every_field_moves_the_key():
         "measure": 5,
         "monitor": "test",
         "tensors": "no_head",
+        "graph": True,
     }
     assert others.keys() | {"scenario", "agent"} == {f.name for f in fields(Run)}  # these: below, training/test_games
     runs = [RUN, *(replace(RUN, **{name: value}) for name, value in others.items())]

@@ -7,7 +7,7 @@ from .averages import Ema, SelfDistillation
 from .resets import HeadReset, ShrinkPerturb
 
 NEUTRAL = {"weights": "none", "validation": 0.0, "patience": 0, "augment": "none", "schedule": "constant"}
-NEUTRAL |= {"warmup": 0.0, "measure": 0, "utility": "magnitude", "max_epochs": 2000, "compiled": False}
+NEUTRAL |= {"warmup": 0.0, "measure": 0, "utility": "magnitude", "max_epochs": 2000, "compiled": False, "graph": False}
 SIDES = {"minatar": 10, "atari": 84}  # of an observation
 WHY = {
     "weights": "there are no pretrained ones",

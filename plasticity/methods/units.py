@@ -280,7 +280,8 @@ class ContinualBackprop(Drawing):
     each whole unit in it replaces the one with the lowest utility (ties by position), whose weights fare as in ReDo
     (incoming ones from the initial distribution: Dohare et al., algorithm 1); utility and age begin at 0.
 
-    Utilities and ages go on through all phases, as the source knows of no tasks.
+    Utilities and ages go on through all phases, as the source knows of no tasks. How many units are of each age below
+    maturity is counted by ``young`` {age: count}, as a GPU is never asked for it.
     """
 
     rate: float = 1e-4
@@ -302,28 +303,30 @@ class ContinualBackprop(Drawing):
         self.seen = [units.zeros() for units in self.units]
         if start.phase == 1:
             self.utility = [units.zeros() for units in self.units]
-            self.age = [torch.zeros(u.size, dtype=torch.int64) for u in self.units]  # on the CPU: asked at each step
+            self.age = [utility.long() for utility in self.utility]
+            self.young = [{0: units.size} for units in self.units]
             self.due = [0.0] * len(self.units)
         watches = [(units.source, _Watch(units, seen)) for units, seen in zip(self.units, self.seen, strict=True)]
         self.handles = [source.register_forward_hook(watch) for source, watch in watches]
         return super().prepare(model, start)
 
     def after_step(self, step):
-        """Take the step into the utilities, and replace the units that are due, in place."""
+        """Take the step into the utilities, and replace the units that are due, in place, without a wait for a GPU."""
         chosen = []
         for i, units in enumerate(self.units):
             if units.frozen:
                 continue
             self.utility[i].lerp_(self.seen[i] * units.outgoing(), 1 - self.decay)
             self.age[i] += 1
-            mature = self.age[i] > self.maturity
-            self.due[i] += self.rate * int(mature.sum())
+            self.young[i] = {age + 1: count for age, count in self.young[i].items() if age < self.maturity}
+            self.due[i] += self.rate * (units.size - sum(self.young[i].values()))
             count = int(self.due[i] + 1e-9)  # ten tenths are one
             if count:
-                lowest = self.utility[i].cpu().masked_fill(~mature, torch.inf).argsort(stable=True)[:count]
+                mature = self.age[i] > self.maturity
+                lowest = self.utility[i].masked_fill(~mature, torch.inf).argsort(stable=True)[:count]
                 self.due[i] -= count
-                self.age[i][lowest] = 0
-                self.utility[i][lowest.to(self.utility[i].device)] = 0
+                self.age[i][lowest] = self.utility[i][lowest] = 0
+                self.young[i][0] = count
                 chosen.append((units, lowest))
         recycle(chosen, self.initial, self.optimizer, self.generator)
 
@@ -337,4 +340,5 @@ class ContinualBackprop(Drawing):
             for mine, value in zip(getattr(self, name), state[name], strict=True):
                 mine.copy_(value)
         self.due = list(state["due"])
+        self.young = [Counter(age[age <= self.maturity].tolist()) for age in state["age"]]
         super().load_state_dict(state)

@@ -68,7 +68,8 @@ def draw_whole(model: nn.Module, name: str, generator: torch.Generator) -> Tenso
 def sample(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """``count`` entries [count] of a tensor, each picked at random; how large the tensor is costs nothing."""
     places = torch.randint(values.numel(), (count,), generator=generator, device=generator.device)
-    return values.flatten()[places.to(values.device)]
+    places = places.pin_memory() if values.is_cuda and not places.is_cuda else places  # so that nothing waits
+    return values.flatten()[places.to(values.device, non_blocking=True)]
 
 
 def draw_initial(

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .augment import Augmentation
+
 
 class Batches:
     """Normalised float batches of a `data.Dataset`, whose images stay as uint8 on the device."""
@@ -13,10 +15,10 @@ class Batches:
         self.images, self.labels = data.images.to(device), data.labels.to(device)
         self.mean, self.std = (255 * v.view(1, 3, 1, 1).to(device) for v in (data.mean, data.std))
 
-    def __call__(self, index: Tensor, augment=None, draws=None) -> tuple[Tensor, Tensor]:
-        """(images [batch, 3, height, width] float32, labels [batch]) for item numbers [batch]."""
+    def __call__(self, index: Tensor, augment: Augmentation | None = None, table=None) -> tuple[Tensor, Tensor]:
+        """(images [batch, 3, height, width] float32, labels [batch]) for item numbers [batch], augmented by a table."""
         images = self.images[index.to(self.images.device)]
-        images = augment(images, draws) if augment else images
+        images = augment.apply(images, table) if augment else images
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         # by planes, which takes a third of the time it takes pixel by pixel
         images = images.sub_(self.mean).div_(self.std)

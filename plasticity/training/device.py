@@ -13,6 +13,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device. From pinned memory a GPU fetches it by itself, and nothing waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def set_precision(precision: str) -> None:
     """Whether a GPU may round float32 to TF32 in matrix products and convolutions: only under "tf32".
 

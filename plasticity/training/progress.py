@@ -40,6 +40,7 @@ class Training:
     resets: list[dict] = field(default_factory=list)
     number: int = 0  # of the phase, counted from 1
     optimizer: torch.optim.Optimizer | None = None
+    graph: Any = None  # a graph.Graph of this phase's steps, if the run asks for one
     labels: Tensor | None = None  # of this phase
     first: int = 1  # epoch of this phase
     step: int = 0  # of this phase

@@ -355,7 +355,7 @@ def test_the_least_useful_mature_unit_goes_when_a_whole_one_is_due():
 
 def test_a_young_unit_is_protected_however_useless():
     model, method = backprop([3.0, 1.0, 2.0], rate=0.5, maturity=2)
-    method.age[0].copy_(torch.tensor([5, 0, 5]))
+    method.load_state_dict(method.state_dict() | {"age": [torch.tensor([5, 0, 5])]})
     model(pictures(5))
     method.after_step(1)
     assert (model[4].weight == 0).tolist() == [[False, False, True]] and method.age[0].tolist() == [6, 1, 0]
