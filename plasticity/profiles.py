@@ -104,7 +104,7 @@ _TITLES = {
     "quick": "a first look: few runs from weaker pretraining; its numbers mean little",
     "imagenet_quick": "a first look: few and short runs on one data set; its numbers mean little",
     "imagenet_128": "the same at 128 pixels with ten repeats, for a GPU",
-    "paper_bf16": "the paper in bf16 autocast, for speed on a GPU or a CPU with AMX",
+    "paper_bf16": "the paper in bf16 autocast, by CUDA graphs, for speed on a GPU or a CPU with AMX",
     "rehearsal": "the paper's data and networks, few runs of one epoch; random weights, and scaled-down data will do",
     "sensitivity": "what 10M's effect depends on, in miniature: one setting altered at a time; offline, on any laptop",
     "sensitivity_quick": "a first look at what 10M's effect depends on; its numbers mean little",
@@ -155,7 +155,7 @@ _ANY_COPY = {"complete": False, "weights": "random"}  # of the data; and no weig
 _quick = _derived(_mini, "quick", _SHORT, weights="source_small", **_LOOK)
 _imagenet_quick = _derived(_imagenet, "imagenet_quick", {"max_epochs": 2}, datasets=("photos_64",), **_LOOK)
 _imagenet_128 = _derived(_imagenet, "imagenet_128", datasets=("photos_128", "elpv_128"), repeats=10)
-_paper_bf16 = _derived(_paper, "paper_bf16", {"precision": "bf16"})
+_paper_bf16 = _derived(_paper, "paper_bf16", {"precision": "bf16", "graph": True})
 _rehearsal = _derived(_paper, "rehearsal", {"max_epochs": 1}, **_ANY_COPY, **_LOOK)
 
 _FEW = {"cases": ("base", "10M"), "controls": ()}

@@ -145,6 +145,14 @@ def test_methods_that_do_not_fit_are_refused_by_name():
         replace(RUN, case="ema(speed=3)")
 
 
+def test_one_kind_of_graph():
+    assert replace(RUN, graph=True).key != RUN.key
+    with pytest.raises(ValueError, match="graph=True with compiled=True: both make CUDA graphs; choose one"):
+        replace(RUN, graph=True, compiled=True)
+    with pytest.raises(ValueError, match="graph=1 must be True or False"):
+        replace(RUN, graph=1)
+
+
 def test_changed_holds_only_what_differs_from_the_defaults():
     assert RUN.changed() == {"architecture": "mini_vit", "dataset": "photos"}
     assert replace(RUN, seed=2, lr=0.01).changed() == RUN.changed() | {"seed": 2, "lr": 0.01}
@@ -235,7 +243,7 @@ def test_the_paper_grid_is_the_papers():
 def test_the_papers_networks_run_in_the_released_codes_precision(name):
     full_size = {"simplenet", "resnet50", "vit_b_16"} & set(PROFILES[name].architectures)
     expected = "bf16" if name == "paper_bf16" else "tf32" if full_size else "fp32"
-    assert {run.precision for run in grid(PROFILES[name])} == {expected}
+    assert {(run.precision, run.graph) for run in grid(PROFILES[name])} == {(expected, name == "paper_bf16")}
 
 
 def test_the_cases_are_base_and_three_fractions_of_four_methods():

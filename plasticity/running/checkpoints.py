@@ -28,9 +28,9 @@ class Busy(RuntimeError):
 
 
 def default_seconds() -> float:
-    """Seconds between two states: 5, or what PLASTICITY_CHECKPOINT_SECONDS says. Raises ValueError if that is no
-    number."""
-    text = os.environ.get("PLASTICITY_CHECKPOINT_SECONDS", "5")
+    """Seconds between two states: what PLASTICITY_CHECKPOINT_SECONDS says, or 5, or, where a GPU would stand still
+    while one is written, 60. Raises ValueError if that is no number."""
+    text = os.environ.get("PLASTICITY_CHECKPOINT_SECONDS", "60" if torch.cuda.is_available() else "5")
     try:
         return float(text)
     except ValueError:

@@ -18,7 +18,7 @@ WARM_UP = 3  # steps before the capture, in which libraries choose their kernels
 class Graph:
     """``update(training, index, table)``, which returns a loss, captured for one phase; the training is left as it was.
 
-    Raises RuntimeError, as CUDA does, for what can't be captured, such as a penalty that asks for a number.
+    Raises RuntimeError for what can't be captured, such as a penalty that asks for a number.
     """
 
     def __init__(self, training: Any, update: Callable[..., Tensor], index: Tensor, table: Tensor):
@@ -31,8 +31,11 @@ class Graph:
                 update(training, self.index, self.table)
         present.wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with _captured(training.optimizer.param_groups, self.lr), torch.cuda.graph(self.graph):
-            self.loss = update(training, self.index, self.table)
+        try:
+            with _captured(training.optimizer.param_groups, self.lr), torch.cuda.graph(self.graph):
+                self.loss = update(training, self.index, self.table)
+        except RuntimeError as error:
+            raise RuntimeError(f"{training.run} can't be captured as a CUDA graph; use graph=False: {error}") from error
         _take_back(training, before)
 
     def __call__(self, index: Tensor, table: Tensor, lr: float) -> Tensor:

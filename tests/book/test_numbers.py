@@ -254,13 +254,13 @@ STATED = {  # the page's words, and the numbers that belong into them
             "losses at most {:.1f}% apart",
             [100 * max(map(float, re.findall(r"([\d.e-]+) of them apart", (REFERENCE / "gpu.md").read_text("utf-8"))))],
         ),
-        ("starts {:,} kernels a step", on_gpu("resnet50")),
+        ("started {:,} kernels a step", on_gpu("resnet50")),
         (
             "{} images/s of ResNet-50 in TF32, {} of ViT-B/16, {:,} of SimpleNet",
             on_gpu(*(f"{name}, precision=tf32, channels_last=True" for name in ("resnet50", "vit_b_16", "simplenet"))),
         ),
         (
-            "ResNet-50 in bf16 do {:,} images/s together, with NVIDIA's MPS {:,}",
+            "ResNet-50 in bf16 did {:,} images/s together, with NVIDIA's MPS {:,}",
             on_gpu("resnet50, bf16, 4 processes", "resnet50, bf16, 4 processes, with NVIDIA's MPS (*)"),
         ),
         (

@@ -153,7 +153,9 @@ def test_states_are_written_every_few_seconds_and_two_are_kept(world, tiny_run, 
 
 def test_the_setting(monkeypatch):
     monkeypatch.delenv("PLASTICITY_CHECKPOINT_SECONDS")
-    assert Checkpoint("x").every == 5.0 and Checkpoint("x", 0).every == 0
+    for gpu, seconds in ((False, 5.0), (True, 60.0)):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        assert Checkpoint("x").every == seconds and Checkpoint("x", 0).every == 0
     monkeypatch.setenv("PLASTICITY_CHECKPOINT_SECONDS", "0.5")
     assert Checkpoint("x").every == 0.5
     monkeypatch.setenv("PLASTICITY_CHECKPOINT_SECONDS", "often")

@@ -15,13 +15,15 @@ def measure(*options):
 
 @pytest.mark.slow
 def test_smoke(tmp_path):
-    told = measure("--smoke", "--only", "right", "kernels", "speed", "share", "--markdown", tmp_path / "gpu.md")
+    parts = ("right", "kernels", "poison", "speed", "loader", "share")
+    told = measure("--smoke", "--only", *parts, "--markdown", tmp_path / "gpu.md")
     assert told.returncode == 0, told.stderr
     rows = [line for line in (tmp_path / "gpu.md").read_text().splitlines() if line.startswith("| ")]
     right = [row for row in rows if "as the CPU's" in row]
-    assert len(right) == 5 and all("0.0e+00" in row for row in right), "the CPU beside itself"
+    assert len(right) == 10 and all("0.0e+00" in row for row in right), "the CPU beside itself"
     assert "losses 0.0e+00 and 0.0e+00 apart; resumed after epoch [1]" in "\n".join(rows)
-    assert sum("images/s" in row for row in rows) == 2 and not any("FAILED" in row for row in rows)
+    assert sum("images/s" in row for row in rows) == 5 and not any("FAILED" in row for row in rows)
+    assert sum(row.startswith("| job") and row.endswith("| done |") for row in rows) == 3, "after a poisoned process, too"
 
 
 def test_says_what_to_do_without_a_gpu(monkeypatch):
