@@ -26,9 +26,9 @@ from ..studies.all import grid
 from ..studies.main_paper import numbers
 from ..training import scenarios
 
-# ResNet-50 takes 24.6 GFLOP an image, and others report 2,500 (AMP, channels last) and 938 (TF32) images a second on one
-# A100: 61 and 23 TFLOP/s. Its float32 peak is 19.5; we assume 60%. This project on one H200 (reference/gpu.md): four
-# processes in bf16 67, one in TF32 22.
+# ResNet-50 takes 24.6 GFLOP an image, and others report 2,500 (AMP, channels last) and 938 (TF32) images a second on
+# one A100: 61 and 23 TFLOP/s. Its float32 peak is 19.5; we assume 60%. This project on one H200 (reference/gpu.md): 67
+# in bf16 by four processes, 22 in TF32 by one.
 ASSUMED = {"bf16": 61e12, "tf32": 23e12, "fp32": 11.7e12}
 ASSUMPTION = (
     "assumed: one A100 doing {:.1f} TFLOP/s in {} on every network (others' ResNet-50 figures; float32: 60% of its "

@@ -23,7 +23,9 @@ def test_smoke(tmp_path):
     assert len(right) == 10 and all("0.0e+00" in row for row in right), "the CPU beside itself"
     assert "losses 0.0e+00 and 0.0e+00 apart; resumed after epoch [1]" in "\n".join(rows)
     assert sum("images/s" in row for row in rows) == 5 and not any("FAILED" in row for row in rows)
-    assert sum(row.startswith("| job") and row.endswith("| done |") for row in rows) == 3, "after a poisoned process, too"
+    assert sum(row.startswith("| job") and row.endswith("| done |") for row in rows) == 3, (
+        "after a poisoned process, too"
+    )
 
 
 def test_says_what_to_do_without_a_gpu(monkeypatch):
