@@ -2,7 +2,7 @@
 VARIABLES := PROFILE WORKERS ENGINE RESULTS DATA MODEL IMAGES
 OUTSIDE := $(foreach name,$(VARIABLES),$(if $(filter environment,$(origin $(name))),$(name)))
 PROFILE = mini
-WORKERS = 2
+WORKERS = 0
 ENGINE = local
 RESULTS = results/$(PROFILE)
 DATA = data

@@ -27,7 +27,7 @@ from .run import Run
 from .training import measures, scenarios
 from .training.augment import AUGMENTATIONS, Augmentation
 from .training.batches import Batches, evaluate, forward
-from .training.device import pick_device, send, set_precision, set_random_states
+from .training.device import pick_device, require_able, send, set_precision, set_random_states
 from .training.graph import Graph
 from .training.optimizers import build_optimizer, lr_factor
 from .training.progress import Checkpoint, Fitted, Training
@@ -100,6 +100,7 @@ def begin(
 ) -> Training:
     """All that a run needs before its first phase. ``data``: instead of the folder's data set; the rest as in `fit`."""
     started, device = time.perf_counter(), pick_device(device)
+    require_able(device, run.precision)
     data = data or data_sets.load(Path(folder), run.dataset)
     method = intervention or run.intervention()
     model, initial, sha256 = build(run, folder, method, weights, data)

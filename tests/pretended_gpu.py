@@ -273,6 +273,8 @@ REPLACED = {
     "torch.cuda.device_count": lambda: 1,
     "torch.cuda.current_device": lambda: 0,
     "torch.cuda.get_device_name": lambda *_: "a pretended GPU",
+    "torch.cuda.get_device_capability": lambda *_: (9, 0),
+    "torch.cuda.get_arch_list": lambda: ["sm_90"],
     "torch.cuda.get_rng_state": lambda *_: torch.get_rng_state(),  # it draws as the CPU does
     "torch.cuda.set_rng_state": lambda state, *_: torch.set_rng_state(state),
     "torch.cuda.manual_seed_all": lambda seed: None,

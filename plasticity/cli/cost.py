@@ -21,7 +21,7 @@ from ..datasets.world import OFFLINE
 from ..networks import table as networks
 from ..profiles import Profile
 from ..run import Run
-from ..running import records
+from ..running import records, room
 from ..studies.all import grid
 from ..studies.main_paper import numbers
 from ..training import scenarios
@@ -45,19 +45,10 @@ def cost(architecture: str, pixels: int, classes: int, batch_size: int) -> dict[
     The backward pass counts as two forward ones; PyTorch's own count of it is far too high for depthwise convolutions.
     """
     model = networks.build(architecture, classes, seed=0).to("meta").train()
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    images = torch.empty(batch_size, 3, pixels, pixels, device="meta")
-    saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with FlopCounterMode(display=False) as counter, saved:
-        model(images)
-    parameters = sum(p.numel() for p in model.parameters())
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(batch_size, 3, pixels, pixels, device="meta"))
     gflop = 3 * counter.get_total_flops() / batch_size / 1e9
-    return {"gflop": gflop, "parameters": parameters, "kept": sum(kept.values()) - 4 * parameters}
+    return {"gflop": gflop} | room.size(architecture, pixels, classes, batch_size)
 
 
 def packed(dataset: str, folder: str | Path) -> dict | None:

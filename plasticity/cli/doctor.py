@@ -50,13 +50,23 @@ def device(options):
             return
     import torch
 
+    from ..running.room import mps
+    from ..training.device import require_able, why_no_gpu
+
     yield OK, f"torch {torch.__version__}, {torch.get_num_threads()} threads, one in each worker"
+    if not torch.cuda.is_available():
+        old = "driver is too old" in why_no_gpu()
+        yield NOTE if old else OK, f"no GPU ({why_no_gpu()}): runs are done on the CPU"
+        return
     for number in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(number)
         yield OK, f"GPU {number}: {about.name}, {about.total_memory / 1e9:.0f} GB"
-    if not torch.cuda.is_available():
-        why = "CUDA finds no device" if torch.version.cuda else "this torch is built without CUDA"
-        yield OK, f"no GPU ({why}): runs are done on the CPU"
+        try:
+            require_able(torch.device("cuda", number), "bf16")
+        except ValueError as error:
+            yield NOTE, str(error)
+    there = "is there" if mps() else "is not there: `nvidia-cuda-mps-control -d` starts it, where it is installed"
+    yield OK, f"MPS, by which the kernels of several runs share a GPU, {there}"
 
 
 def packages(options):

@@ -29,7 +29,7 @@ SHARED = {
     },
     "--repeats": {"type": int, "default": 0, "help": "seeds of each case; 0 for the profile's own"},
     "--reading": {"default": "", "help": '"code" or "text"; the profile\'s own unless said'},
-    "--workers": {"type": int, "default": 2, "help": "local processes (default: 2)"},
+    "--workers": {"type": int, "default": 0, "help": "local processes (default: 2; on GPUs as many as fit)"},
     "--device": {"default": "auto", "help": '"auto", "cpu" or "cuda"'},
     "--engine": {"default": "local", "help": '"local", a Dask scheduler\'s address or scheduler file, or "dask"'},
 }

@@ -19,7 +19,7 @@ from .. import train
 from ..datasets import prepare as prepare_
 from ..datasets.root import project_root
 from ..files import file_sha256
-from ..profiles import Profile
+from ..profiles import Profile, source_run
 from ..rl import games, online
 from ..run import SOURCES, Run
 from ..training.games import GAME
@@ -28,6 +28,7 @@ from . import identity, records
 from .checkpoints import Busy, Checkpoint, default_seconds
 from .device_errors import is_out_of_memory
 from .pretrain import make_ready, pretrain, require
+from .room import choose_workers
 from .workers import InProcess, JobFailed, Processes, Unready, carry_out, first_line
 
 
@@ -36,30 +37,35 @@ class Place:
     """Where runs read and write, and what does them.
 
     data: packed data sets and weights; results: everything a profile makes (``results/<profile>``); workers: local
-    processes; device: "auto", "cpu" or "cuda"; engine: "local", or a Dask scheduler: its address ("tcp://host:8786"),
-    the path of its scheduler file (*.json), or "dask" for the address in the environment variable
-    DASK_SCHEDULER_ADDRESS; token: a file in ``results`` by which a worker elsewhere can tell that it sees the same
-    folder; checkpoint_seconds: between two states of a run. Relative folders count from the root of the checkout that
-    the working folder is in, as it is for a kernel in ``notebooks/``; outside of a checkout, from the working folder.
+    processes, 0 for 2 on a CPU and on GPUs for as many as there is room for; device: "auto", "cpu" or "cuda"; engine:
+    "local", or a Dask scheduler: its address ("tcp://host:8786"), the path of its scheduler file (*.json), or "dask"
+    for the address in the environment variable DASK_SCHEDULER_ADDRESS; token: a file in ``results`` by which a worker
+    elsewhere can tell that it sees the same folder; checkpoint_seconds: between two states of a run. Relative folders
+    count from the root of the checkout that the working folder is in, as it is for a kernel in ``notebooks/``; outside
+    of a checkout, from the working folder.
     """
 
     data: str
     results: str
-    workers: int = 2
+    workers: int = 0
     device: str = "auto"
     engine: str = "local"
     token: str = ""
     checkpoint_seconds: float = field(default_factory=default_seconds)
 
     def __post_init__(self):
-        if not isinstance(self.workers, int) or self.workers < 1:
-            raise ValueError(f"workers={self.workers!r} must be an integer of at least 1")
+        if not isinstance(self.workers, int) or self.workers < 0:
+            raise ValueError(f"workers={self.workers!r} must be an integer; 0 stands for as many as there is room for")
         train.pick_device(self.device)
         object.__setattr__(self, "engine", _engine(self.engine))
         root = project_root() or Path.cwd()
         object.__setattr__(self, "data", str(root / self.data))
         object.__setattr__(self, "results", str(root / self.results))
         writable(self.results)
+
+    def at_once(self, runs) -> int:
+        """Local processes for these runs."""
+        return self.workers or choose_workers(runs, self.data, self.device)
 
     @property
     def runs(self) -> Path:
@@ -203,7 +209,7 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
     result = grouped.agg(runs=("recorded", "size"), recorded=("recorded", "sum"), failed=("failed", "sum"))
     result["to_do"] = result["runs"] - result["recorded"]
     seconds = result["to_do"] * result.index.get_level_values("architecture").map(known)
-    result["minutes"] = (seconds / 60 / place.workers).where(result["to_do"] > 0, 0.0).round(1)
+    result["minutes"] = (seconds / 60 / place.at_once(runs)).where(result["to_do"] > 0, 0.0).round(1)
     return result.reset_index()
 
 
@@ -226,7 +232,7 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
         rows = [(name, file.name, file_sha256(file)) for name, file in files.items()]
         return pd.DataFrame(rows, columns=["architecture", "weights", "sha256"])
     jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
-    with pool(replace(place, engine="local"), jobs) as workers:
+    with pool(replace(place, engine="local"), [source_run(name, profile.weights) for name in jobs]) as workers:
         done = dict(carry_out(pretrain, jobs, workers))
     if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, JobFailed)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")
@@ -361,7 +367,7 @@ def next_jobs_interleaved(runs: list[Run]) -> list[Run]:
 def pool(place: Place, runs=()):
     """What does the work: this process, local ones, or a cluster whose workers must agree with it about ``runs``."""
     if place.engine == "local":
-        workers = 1 if len(runs) == 1 else place.workers
+        workers = 1 if len(runs) == 1 else place.at_once(runs)
         if workers == 1 and train.pick_device(place.device).type == "cpu":
             return InProcess()
         return Processes(workers, place.device)  # a GPU that fails takes its process along
@@ -411,6 +417,7 @@ def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
             raise
         # No property of the run, so no record: it can be done with more memory.
         kind = "memory" if isinstance(error, (MemoryError, OSError)) or "CPU" in str(error) else "GPU memory"
-        reason = f"out of {kind} with {place.workers} workers ({first_line(str(error))})"
-        todo = "lower workers, or choose precision bf16 (profile paper_bf16)"
-        raise MemoryError(f"{reason}: {todo}; batch_size {run.batch_size} is part of the protocol") from None
+        todo = "lower workers, choose precision bf16 (profile paper_bf16)"
+        todo += " or a GPU with more" if kind == "GPU memory" else ""
+        kept = f"batch_size {run.batch_size} is part of the protocol"
+        raise MemoryError(f"out of {kind} ({first_line(str(error))}): {todo}; {kept}") from None
