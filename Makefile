@@ -76,7 +76,9 @@ help:  ## This list
 	@echo "  variables: PROFILE=$(PROFILE) (plasticity/profiles.py), WORKERS=$(WORKERS), RESULTS=$(RESULTS)," \
 	ENGINE=$(call quoted,ENGINE), DATA=$(call quoted,DATA)
 
-reproduce: $(METHOD) $(READS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
+# What trains takes all cores, one notebook after the other; what only reads is done at the same time.
+reproduce: $(RUNS)  ## Every table and figure of a profile, from real training runs, into results/<profile>
+	@$(MAKE) --no-print-directory -j3 $(METHOD) $(READS)
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
 
 quick:  ## The same in about a minute and a half, with few and weak runs: a first look

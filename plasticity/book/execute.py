@@ -131,7 +131,7 @@ def _run(notebook, private: Path, values: dict, log: bool, interrupts: Interrupt
     """The notebook as it is after its run. Whatever is raised, ``private`` says how far it came."""
     take_any_text()  # what a cell prints, too
     kernel = {"kernel_manager_class": interrupts.manager(), "kernel_name": NATIVE_KERNEL_NAME}
-    kernel["on_cell_execute"] = interrupts.before_cell
+    kernel |= {"on_cell_execute": interrupts.before_cell, "shutdown_kernel": "immediate"}  # an orderly end takes 2.5 s
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr} if log else {}
     quiet = {"progress_bar": False, "autosave_cell_every": 0}
     try:

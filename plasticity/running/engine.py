@@ -213,11 +213,12 @@ def plan(runs, place: Place, seconds_a_run: float | None = None) -> pd.DataFrame
     return result.reset_index()
 
 
-def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
+def prepare(profile: Profile, place: Place, architectures=(), meanwhile=()) -> pd.DataFrame:
     """Make or find the profile's data sets and weights; returns what the weights are, one row per architecture.
 
-    ``architectures``: of these only, by name; else of all that it has. Raises FileNotFoundError, saying what to
-    put where, for real data or weights that are missing and can't be downloaded.
+    ``architectures``: of these only, by name; else of all that it has. ``meanwhile``: runs that need no weights; where
+    networks are pretrained here, the processes that would wait for the slowest one do them. Raises FileNotFoundError,
+    saying what to put where, for real data or weights that are missing and can't be downloaded.
     """
     names = [name for name in profile.architectures if not architectures or name in architectures]
     for name in profile.all_datasets:
@@ -231,9 +232,10 @@ def prepare(profile: Profile, place: Place, architectures=()) -> pd.DataFrame:
         files = {name: fetch_weights(name, profile.weights, place.data) for name in names}
         rows = [(name, file.name, file_sha256(file)) for name, file in files.items()]
         return pd.DataFrame(rows, columns=["architecture", "weights", "sha256"])
-    jobs = {name: (name, profile.weights, place.data, place.device) for name in reversed(names)}  # slowest first
-    with pool(replace(place, engine="local"), [source_run(name, profile.weights) for name in jobs]) as workers:
-        done = dict(carry_out(pretrain, jobs, workers))
+    jobs = {source_run(name, profile.weights): (name, profile.weights, place.data, place.device) for name in names}
+    todo = missing(meanwhile, place) if place.engine == "local" else []
+    done = perform_all(todo, replace(place, engine="local"), 0, dict(reversed(jobs.items())))  # slowest first
+    done = {run.architecture: outcome for run, outcome in done.items()}
     if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, JobFailed)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")
     rows = []
@@ -256,14 +258,21 @@ def run_all(runs, place: Place, retries: int = 0, failed: bool = False) -> list[
     not do, such as for missing weights.
     """
     runs = list(runs)
+    if todo := missing(runs, place, failed):
+        perform_all(todo, place, retries)
+    return records.load_runs(runs, place.runs)
+
+
+def missing(runs, place: Place, failed: bool = False) -> list[Run]:
+    """Which of the runs have to be done, when what is in their way is out of it. Raises RecordError as `run_all`."""
+    runs = list(runs)
     for line in records.clear_the_way(runs, place.runs, failed):
         print(line, flush=True)
     tidy(runs, place)
     todo = next_jobs_interleaved(records.missing(runs, place.runs))
     if todo:
         require_same_data(runs, {run.dataset for run in todo}, place)
-        perform_all(todo, place, retries)
-    return records.load_runs(runs, place.runs)
+    return todo
 
 
 def require_same_data(runs: list[Run], datasets: set[str], place: Place) -> None:
@@ -303,13 +312,18 @@ def recorded(runs, place: Place, command: str) -> list[dict]:
     return records.load_runs(runs, place.runs)
 
 
-def perform_all(todo: list[Run], place: Place, retries: int):
-    """Do and record these runs, showing how it goes."""
+def perform_all(todo: list[Run], place: Place, retries: int, pretraining: dict[Run, tuple] | None = None) -> dict:
+    """Do and record these runs, showing how it goes; after ``pretraining`` {source run: arguments of `pretrain`} has
+    begun, of which the outcomes are returned."""
     progress, not_done = Progress({run: (run.architecture, run.dataset) for run in todo}), []
-    with marked(place) as place, pool(place, todo) as workers:
+    jobs, trained = {run: (pretrain, *given) for run, given in (pretraining or {}).items()}, {}
+    with marked(place) as place, pool(place, [*jobs, *todo]) as workers:
+        jobs |= {run: (perform, run, place) for run in todo}
         try:
-            for run, outcome in carry_out(perform, {run: (run, place) for run in todo}, workers, retries, progress.say):
-                if isinstance(outcome, JobFailed) and outcome.kind != "job":
+            for run, outcome in carry_out(call, jobs, workers, retries, progress.say):
+                if jobs[run][0] is pretrain:
+                    trained[run] = outcome
+                elif isinstance(outcome, JobFailed) and outcome.kind != "job":
                     not_done.append(f"{run}: {outcome.message}")
                     progress.say(f"{run} not done: {outcome.message}")
                 else:
@@ -322,6 +336,12 @@ def perform_all(todo: list[Run], place: Place, retries: int):
             progress.close()
     if not_done:
         raise RuntimeError(f"{len(not_done)} of {len(todo)} could not be done; the first: {not_done[0]}")
+    return trained
+
+
+def call(function, *arguments):
+    """What a worker does: one pool has jobs of two kinds."""
+    return function(*arguments)
 
 
 def _keep(run: Run, outcome, place: Place) -> "Done":

@@ -193,6 +193,7 @@ class Processes:
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch's: workers take memory in huge pages
         method = _start_method()
         self.context = multiprocessing.get_context(method)
         if method == "forkserver":
