@@ -4,6 +4,8 @@ import ast
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for folder in ("plasticity", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
 
@@ -40,3 +42,14 @@ def test_no_check_is_an_assert():
     files = [*FILES, *(ROOT / "notebooks").glob("*.ipynb")]
     asserts = [(path, node) for path in files for node in nodes(path) if isinstance(node, ast.Assert)]
     assert [f"{path.relative_to(ROOT)}:{node.lineno}" for path, node in asserts] == []
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_code_on_a_page_does_not_scroll_sideways(page):
+    """At a window of 1280 pixels the site has room for 92 columns."""
+    fenced = False
+    for line in (ROOT / page).read_text("utf-8").splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        assert not (fenced or line.startswith("    ")) or len(line) - 4 * (not fenced) <= 92, line
