@@ -206,8 +206,9 @@ def train_step(training: Training, index: Tensor) -> Tensor:
     run, method = training.run, training.method
     training.step += 1
     lr = run.lr * lr_factor(run, training.step, training.steps)
-    drawn = augmentation(training).draw(len(index), *training.batches.images.shape[1:3], training.draws)
-    table = send(drawn, index.device)
+    images = training.batches.images
+    drawn = augmentation(training).draw(len(index), *images.shape[1:3], training.draws)
+    index, table = index.to(images.device), send(drawn, images.device)
     for group in training.optimizer.param_groups:
         group["lr"] = lr
     if run.graph and index.is_cuda:

@@ -136,7 +136,7 @@ def measure(run: Run, pixels: int, classes: int, device: torch.device) -> float:
     labels, test = torch.zeros(2 * n, dtype=torch.long), torch.arange(2 * n) >= n
     noise = Dataset("noise", images, labels, test, tuple(map(str, range(classes))), (), flat, flat, "")
     plain = replace(run, case="base", weights="none", scenario="transfer", validation=0.5, monitor="validation")
-    training = train.begin(plain, device=device.type, data=noise)
+    training = train.begin(plain, device=str(device), data=noise)
     train.begin_phase(training, 1)
     training.model.train()
     for _ in range(STEPS + 1):

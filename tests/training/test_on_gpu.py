@@ -8,6 +8,7 @@ from helpers import Interrupted, Interrupting, Resuming, equal, photographs, see
 from pretended_gpu import pretended
 
 from plasticity import Run, train
+from plasticity.cli.cost import measure
 from plasticity.datasets.prepare import pack
 from plasticity.interventions import Intervention
 from plasticity.methods.registry import NAMED
@@ -151,6 +152,11 @@ def test_few_kernels_of_one_shape_augment_a_batch(world):
         assert not gpu.waits
         counts.add(tuple(sorted(gpu.kernels.items())))
     assert len(counts) == 1 and sum(dict(*counts).values()) <= 60
+
+
+def test_plan_measures_steps_on_a_gpu():
+    with pretended():
+        assert measure(run_of("10M", weights="none"), 32, 3, torch.device(GPU)) > 0
 
 
 class Asking(Intervention):
