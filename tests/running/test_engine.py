@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import tiny_arrays
 
 from plasticity import data, train
 from plasticity.__main__ import main
 from plasticity.cli.inventory import inventory
 from plasticity.datasets.folder import listing
+from plasticity.datasets.prepare import pack
 from plasticity.profiles import PROFILES
 from plasticity.run import Run
 from plasticity.running import engine, records, workers
@@ -28,6 +30,40 @@ def test_trains_only_what_is_missing(place, tiny_run, monkeypatch, capsys):
     engine.run_all(runs, place)
     assert len(trained) == 1
     assert "1/1 mini_resnet/photos-10M-s0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers, there", [(2, "local"), (1, "local"), (2, "tcp://127.0.0.1:9")])
+def test_runs_without_weights_are_done_beside_the_pretraining(world, tmp_path, tiny_run, workers, there, capsys):
+    pack(world, "source_small", tiny_arrays(classes=4, per_class=30))
+    place = engine.Place(str(world), str(tmp_path / "results"), workers, "cpu", there)
+    profile = replace(PROFILES["quick"], architectures=("mini_simplenet", "mini_resnet"), datasets=("photos",))
+    scratch = [tiny_run(case="scratch", seed=seed, max_epochs=1) for seed in range(3)]
+    made = engine.prepare(profile, place, meanwhile=scratch)
+    assert made.architecture.tolist() == ["mini_simplenet", "mini_resnet"] and (made.epochs == 12).all()
+    left = records.missing(scratch, place.runs)
+    assert left == ([] if there == "local" else scratch), "a cluster's runs are the cluster's"
+    if there == "local":
+        assert "3/3 mini_resnet/photos-scratch" in capsys.readouterr().out
+        before = [records.path_of(run, place.runs).read_bytes() for run in scratch]
+        engine.prepare(profile, place, meanwhile=scratch)
+        assert before == [records.path_of(run, place.runs).read_bytes() for run in scratch]
+
+
+@pytest.mark.slow
+def test_pretraining_that_fails_is_named_and_costs_no_run(world, tmp_path, tiny_run, monkeypatch):
+    pack(world, "source_small", tiny_arrays(classes=4, per_class=30))
+    place = engine.Place(str(world), str(tmp_path / "results"), 1, "cpu")
+    profile = replace(PROFILES["quick"], architectures=("mini_resnet",), datasets=("photos",))
+    scratch = [tiny_run(case="scratch", max_epochs=1)]
+
+    def fail(*_):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr(engine, "pretrain", fail)
+    with pytest.raises(RuntimeError, match="pretraining did not succeed: .*mini_resnet.*no luck"):
+        engine.prepare(profile, place, meanwhile=scratch)
+    assert not records.missing(scratch, place.runs)
 
 
 @pytest.mark.filterwarnings("ignore")
