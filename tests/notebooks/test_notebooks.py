@@ -119,10 +119,14 @@ MADE = {"reproduce": PAPERS, "checks": [PAPERS[0], *NETWORKS[:3], *CHECKS], "com
 def test_make_and_the_command_line_name_the_same_notebooks(target):
     dry = ["make", "-n", target, "PROFILE=quick", "RESULTS=nowhere"]
     text = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    named = re.findall(r"execute notebooks/(\w+)\.ipynb", text)
+    # A dry run makes nothing, so the second make of `reproduce` names again what the first would have made.
+    named = list(dict.fromkeys(re.findall(r"execute notebooks/(\w+)\.ipynb", text)))
     options = build_parser("reproduce").parse_args(["reproduce", "quick", f"--{target}"][: 2 + (target != "reproduce")])
     assert [name for stage in reproduce.stages(options, NETWORKS[:3]) for name in stage] == MADE[target]
-    assert sorted(named) == sorted(MADE[target]) and (target == "checks" or named == MADE[target])
+    assert sorted(named) == sorted(MADE[target])
+    # 05_the_method reads the data alone: make has it beside the notebooks that read the runs.
+    orders = [[name for name in names if name != "05_the_method"] for names in (named, MADE[target])]
+    assert target == "checks" or (named[0] == MADE[target][0] and orders[0] == orders[1])
 
 
 def pictures(folder, names):
