@@ -291,6 +291,7 @@ REPLACED = {
     "torch.Tensor.pin_memory": _pinned,
     "plasticity.networks.competitors._unusual": lambda parameter: "",  # a GPU's tensors are plain ones
     "torch.optim.Optimizer._accelerator_graph_capture_health_check": lambda self: None,
+    "torch.optim.Optimizer._cuda_graph_capture_health_check": lambda self: None,  # its older name
 }
 
 
@@ -301,6 +302,6 @@ def pretended():
     _gpu = Gpu()
     with contextlib.ExitStack() as stack:
         for name, value in REPLACED.items():
-            stack.enter_context(mock.patch(name, value))
+            stack.enter_context(mock.patch(name, value, create=name.endswith("_health_check")))
         stack.enter_context(_Mode())
         yield _gpu
