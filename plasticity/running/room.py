@@ -13,6 +13,7 @@ from ..run import Run
 ON_CPU = 2  # workers
 EACH, WITH_MPS = 4, 8  # workers that a GPU gets at most: without MPS their kernels take turns (reference/gpu.md)
 CONTEXT = 0.6e9  # bytes of the driver and the libraries in each process: assumed
+GAME = 3e9  # bytes of a game's networks and batches: assumed, for BBF
 USABLE = 0.9  # of a GPU's memory: the rest is for evaluation, fragments and whoever else is there
 
 
@@ -34,6 +35,8 @@ def _kinds(runs) -> list[Run]:
 
 def taken(run: Run, folder: str | Path) -> float:
     """Bytes of a GPU's memory that a run takes, estimated: the process, images, weights, and what autograd keeps."""
+    if run.agent:
+        return CONTEXT + GAME
     path = Path(folder) / run.dataset
     pixels, images = networks.architecture(run.architecture).image_size, 0
     if data_sets.is_packed(path):

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from plasticity import Run
+from plasticity.profiles import get_profile
 from plasticity.running import room
 from plasticity.running.engine import Place
+from plasticity.studies.rl.runs import grid
 
 GB = 10**9
 
@@ -57,6 +59,11 @@ def test_a_run_takes_all_that_it_keeps_at_once(world):
     expected = 0.6e9 + images + 5 * 4 * about["parameters"] + about["kept"] + augmented
     assert room.taken(run, world) == expected
     assert room.taken(Run("vit_b_16", "dtd"), world) > room.taken(Run("resnet50", "dtd"), world) > 3 * GB
+
+
+def test_a_game_takes_what_is_assumed(world):
+    run = grid(get_profile("rl_quick"))[0]
+    assert room.taken(run, world) == room.CONTEXT + room.GAME
 
 
 def test_two_on_a_cpu(machine, world):
