@@ -5,14 +5,18 @@ OpenCV and stacks by FrameStackObservation.
 """
 
 import argparse
+import os
 import statistics
 import time
 
-import ale_py
-import gymnasium
-import numpy as np
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in a worker; numpy looks when it is imported
 
-from plasticity.rl import games
+import ale_py  # noqa: E402
+import gymnasium  # noqa: E402
+import numpy as np  # noqa: E402
+
+from plasticity.rl import games  # noqa: E402
+from plasticity.running import provenance  # noqa: E402
 
 ATARI = ("breakout", "pong", "seaquest", "boxing", "ms_pacman", "qbert")
 
@@ -59,6 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     gymnasium.register_envs(ale_py)
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    print(f"{provenance.machine()}, one thread, {options.steps} steps, n = {options.rounds}: median (range)\n")
     print("| game | steps/s | gymnasium | ratio |\n|---|---|---|---|")
     for name in ATARI:
         ours, theirs = [], []

@@ -21,6 +21,8 @@ def main(options) -> None:
     import pandas as pd
 
     from ..profiles import get_profile
+    from ..running.room import explained
+    from ..studies.all import grid
     from ..train import pick_device
     from ..training.games import GAME
     from . import cost
@@ -36,6 +38,7 @@ def main(options) -> None:
         print(f"{profile.title}: {table.runs.sum()} runs, {table['to do'].sum()} to do\n")
         print(shown.to_string(index=False), "\n")
         print(hours.to_string(index=False), f"\n({source})\n")
+        print(explained(grid(profile), options.data, options.device), "\n")
         print(cost.storage(profile, options.data).to_string(index=False))
 
 

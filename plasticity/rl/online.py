@@ -24,7 +24,7 @@ from ..run import Run
 from ..train import DIVERGED, Diverged, generator
 from ..training import games as settings_of
 from ..training import measures, scenarios
-from ..training.device import pick_device, random_states, set_precision, set_random_states
+from ..training.device import pick_device, random_states, require_able, set_precision, set_random_states
 from ..training.optimizers import build_optimizer
 from ..training.progress import Checkpoint, Fitted
 from . import agents, games
@@ -134,6 +134,7 @@ def fit(
 def begin(run: Run, device: str = "auto", intervention: Intervention | None = None) -> Learning:
     """All that a run needs before its first phase, the random steps included."""
     started, device = time.perf_counter(), pick_device(device)
+    require_able(device, run.precision)
     online, settings = scenarios.build(run.scenario), settings_of.build(run.agent)
     method, stream = intervention or run.intervention(), partial(generator, run.seed)
     learns = settings.needs > 0

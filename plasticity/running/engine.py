@@ -437,7 +437,8 @@ def _body(run: Run, place: Place, checkpoint: Checkpoint) -> dict:
             raise
         # No property of the run, so no record: it can be done with more memory.
         kind = "memory" if isinstance(error, (MemoryError, OSError)) or "CPU" in str(error) else "GPU memory"
-        todo = "lower workers, choose precision bf16 (profile paper_bf16)"
-        todo += " or a GPU with more" if kind == "GPU memory" else ""
+        todo = "" if place.workers == 1 else "lower workers, or "
+        todo += "choose precision bf16 (profile paper_bf16)"
+        todo += ", a GPU with more or device='cpu'" if kind == "GPU memory" else ""
         kept = f"batch_size {run.batch_size} is part of the protocol"
         raise MemoryError(f"out of {kind} ({first_line(str(error))}): {todo}; {kept}") from None

@@ -28,6 +28,16 @@ def choose_workers(runs, folder: str | Path, device: str) -> int:
     return max(1, each) * len(gpus)
 
 
+def explained(runs, folder: str | Path, device: str) -> str:
+    """How many workers these runs get unless told otherwise, and why."""
+    count = choose_workers(runs, folder, device)
+    if device == "cpu" or not torch.cuda.is_available():
+        return f"{count} workers, unless WORKERS says otherwise"
+    most = max((taken(run, folder) for run in _kinds(runs)), default=CONTEXT)
+    most = f"the largest run takes an estimated {most / 1e9:.1f} GB of a GPU's memory"
+    return f"{count} workers, unless WORKERS says otherwise: {most}; MPS is {'' if mps() else 'not '}there"
+
+
 def _kinds(runs) -> list[Run]:
     """One run of each kind that takes its own amount."""
     return list({(run.architecture, run.dataset, run.batch_size, run.optimizer): run for run in runs}.values())

@@ -169,7 +169,7 @@ def test_gpu_memory_that_runs_out_says_what_to_lower_and_records_nothing(place, 
 
     monkeypatch.setattr("plasticity.training.progress.sum_of_gradients", full)
     run = tiny_run(case="10M", utility="gradient")
-    with pytest.raises(RuntimeError, match="out of GPU memory .*2.00 GiB.*lower workers, choose precision bf16"):
+    with pytest.raises(RuntimeError, match="out of GPU memory .*2.00 GiB.*: choose precision bf16 .*, a GPU with"):
         engine.run_all([run], place)
     assert records.missing([run], place.runs) == [run]
 

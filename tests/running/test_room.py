@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from plasticity import Run
-from plasticity.profiles import get_profile
+from plasticity.profiles import PROFILES, get_profile
 from plasticity.running import room
 from plasticity.running.engine import Place
+from plasticity.studies.all import grid as all_runs
 from plasticity.studies.rl.runs import grid
 
 GB = 10**9
@@ -66,6 +67,12 @@ def test_a_game_takes_what_is_assumed(world):
     assert room.taken(run, world) == room.CONTEXT + room.GAME
 
 
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_every_grid_finds_its_workers(name, machine, tmp_path):
+    machine(1, 140 * GB)
+    assert 1 <= room.choose_workers(all_runs(PROFILES[name]), tmp_path, "auto") <= 4
+
+
 def test_two_on_a_cpu(machine, world):
     run = Run("mini_resnet", "photos", weights="source")
     machine(0, 0)
@@ -93,3 +100,6 @@ def test_as_many_as_fit_on_gpus(machine, world, monkeypatch, gpus, memory, cores
     runs = [Run("resnet50", "dtd"), Run("simplenet", "dtd")]
     assert room.choose_workers(runs, world, "auto") == expected
     assert room.choose_workers(runs, world, "cuda:0") == expected // gpus if cores > 6 else 4
+    said = f"{expected} workers, unless WORKERS says otherwise: the largest run takes an estimated 3.6 GB"
+    assert room.explained(runs, world, "auto").startswith(said)
+    assert room.explained(runs, world, "auto").endswith("MPS is there" if mps else "MPS is not there")
