@@ -81,7 +81,7 @@ reproduce: $(RUNS)  ## Every table and figure of a profile, from real training r
 	@$(MAKE) --no-print-directory -j3 $(METHOD) $(READS)
 	@echo "done: open $(EXECUTED), $(RESULTS)/tables and $(RESULTS)/figures"
 
-quick:  ## The same in about a minute and a half, with few and weak runs: a first look
+quick:  ## The same in about a minute, with few and weak runs: a first look
 	@$(MAKE) reproduce PROFILE=quick
 
 imagenet:  ## The same with a network that has real ImageNet weights (EfficientNet-Lite0), on real photographs, offline

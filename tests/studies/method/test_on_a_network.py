@@ -49,3 +49,15 @@ def test_findings_and_figures_follow_the_numbers(tmp_path):
     assert f"In {on_a_network.means_and_cuts(10).below.sum()} of 49 weight tensors the mean is itself among" in said[1]
     for number, figure in enumerate((figures.movements(table), figures.small_tensor())):
         assert all(path.stat().st_size for path in save(figure, tmp_path, str(number)))
+
+
+@pytest.mark.slow
+def test_what_is_reported_does_not_depend_on_the_number_of_threads():
+    """Draws from N(0, 1) multiply rounding: in float32 the third digit did."""
+    threads, found = torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        on_a_network._features_before.cache_clear()
+        found.append(on_a_network.moved("25N"))
+    torch.set_num_threads(threads)
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
