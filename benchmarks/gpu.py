@@ -12,7 +12,6 @@ import contextlib
 import functools
 import itertools
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from torchvision.datasets import ImageFolder
 from plasticity import train
 from plasticity.data import Dataset
 from plasticity.datasets import prepare, world
+from plasticity.datasets.cores import usable_cores
 from plasticity.methods.registry import NAMED
 from plasticity.networks import table as networks
 from plasticity.run import Run
@@ -272,7 +272,7 @@ def kernels(device: str, smoke: bool):
 
 def loader(device: str, smoke: bool):
     """ResNet-50 by a plain loop over a DataLoader with PIL, as the released code, and by ours: images a second."""
-    name, size, workers = ("simplenet", 64, 2) if smoke else ("resnet50", 224, min(16, os.cpu_count()))
+    name, size, workers = ("simplenet", 64, 2) if smoke else ("resnet50", 224, min(16, usable_cores()))
     with tempfile.TemporaryDirectory() as folder:
         for i, image in enumerate(photos(128 if smoke else 1024, size).images):
             path = Path(folder) / f"class {i % 8}" / f"{i}.jpg"

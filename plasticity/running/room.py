@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import data as data_sets
+from ..datasets.cores import usable_cores
 from ..networks import table as networks
 from ..run import Run
 
@@ -24,7 +25,7 @@ def choose_workers(runs, folder: str | Path, device: str) -> int:
     gpus = [int(device[5:])] if device[5:] else range(torch.cuda.device_count())
     memory = min(torch.cuda.get_device_properties(number).total_memory for number in gpus)
     most = max((taken(run, folder) for run in _kinds(runs)), default=CONTEXT)
-    each = min(int(USABLE * memory / most), WITH_MPS if mps() else EACH, (os.cpu_count() or 1) // len(gpus))
+    each = min(int(USABLE * memory / most), WITH_MPS if mps() else EACH, usable_cores() // len(gpus))
     return max(1, each) * len(gpus)
 
 

@@ -23,7 +23,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: about)
-        monkeypatch.setattr("os.cpu_count", lambda: cores)
+        monkeypatch.setattr(room, "usable_cores", lambda: cores)
         monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
         if mps:
             (tmp_path / "control").touch()
