@@ -152,9 +152,7 @@ def made(*arguments):
 )
 def test_a_target_of_make_installs_what_it_needs(arguments, extras):
     found = re.findall(r"pip install -q -c constraints.txt -e \"\.\[(.*)\]\"", made(*arguments))
-    assert list(dict.fromkeys(found)) == [
-        extras
-    ]  # in a dry run `reproduce` makes it twice
+    assert list(dict.fromkeys(found)) == [extras]  # in a dry run `reproduce` makes it twice
 
 
 def test_make_and_dask_know_the_rooms():
