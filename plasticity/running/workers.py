@@ -193,7 +193,6 @@ class Processes:
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch's: workers take memory in huge pages
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads, which torch.set_num_threads leaves alone
         method = _start_method()
         self.context = multiprocessing.get_context(method)
