@@ -40,7 +40,7 @@ from plasticity.running.checkpoints import Checkpoint
 from plasticity.running.workers import JobFailed, Processes, carry_out
 from plasticity.training.augment import AUGMENTATIONS
 from plasticity.training.batches import forward
-from plasticity.training.device import send, set_precision
+from plasticity.training.device import set_precision
 from plasticity.weights import fetch_weights
 
 BATCH, PRECISIONS = 32, ("tf32", "bf16")
@@ -163,9 +163,8 @@ class Steps:
 
     def batch(self):
         """A batch, augmented and normalised."""
-        training, augment = self.training, train.augmentation(self.training)
-        table = augment.draw(BATCH, *training.batches.images.shape[1:3], training.draws)
-        return training.batches(self.index[0], augment, send(table, self.index.device))
+        training = self.training
+        return training.batches(self.index[0], train.augmentation(training), train.drawn(training, BATCH))
 
 
 def synchronize(device: str) -> None:

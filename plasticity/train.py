@@ -206,9 +206,7 @@ def train_step(training: Training, index: Tensor) -> Tensor:
     run, method = training.run, training.method
     training.step += 1
     lr = run.lr * lr_factor(run, training.step, training.steps)
-    images = training.batches.images
-    drawn = augmentation(training).draw(len(index), *images.shape[1:3], training.draws)
-    index, table = index.to(images.device), send(drawn, images.device)
+    index, table = index.to(training.batches.images.device), drawn(training, len(index))
     for group in training.optimizer.param_groups:
         group["lr"] = lr
     if run.graph and index.is_cuda:
@@ -223,6 +221,12 @@ def train_step(training: Training, index: Tensor) -> Tensor:
 def augmentation(training: Training) -> Augmentation:
     """The method's own, or else the run's."""
     return AUGMENTATIONS[training.method.augmentation or training.run.augment]
+
+
+def drawn(training: Training, batch: int) -> Tensor:
+    """What is to happen to the next ``batch`` images, [batch, columns], on the device that they are on."""
+    images = training.batches.images
+    return send(augmentation(training).draw(batch, *images.shape[1:3], training.draws), images.device)
 
 
 def update(training: Training, index: Tensor, table: Tensor) -> Tensor:

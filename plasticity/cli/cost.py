@@ -44,11 +44,9 @@ def cost(architecture: str, pixels: int, classes: int, batch_size: int) -> dict[
 
     The backward pass counts as two forward ones; PyTorch's own count of it is far too high for depthwise convolutions.
     """
-    model = networks.build(architecture, classes, seed=0).to("meta").train()
     with FlopCounterMode(display=False) as counter:
-        model(torch.empty(batch_size, 3, pixels, pixels, device="meta"))
-    gflop = 3 * counter.get_total_flops() / batch_size / 1e9
-    return {"gflop": gflop} | room.size(architecture, pixels, classes, batch_size)
+        about = room.counted(networks.build(architecture, classes, seed=0), pixels, batch_size)
+    return {"gflop": 3 * counter.get_total_flops() / batch_size / 1e9} | about
 
 
 def packed(dataset: str, folder: str | Path) -> dict | None:

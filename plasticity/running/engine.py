@@ -232,9 +232,10 @@ def prepare(profile: Profile, place: Place, architectures=(), meanwhile=()) -> p
         files = {name: fetch_weights(name, profile.weights, place.data) for name in names}
         rows = [(name, file.name, file_sha256(file)) for name, file in files.items()]
         return pd.DataFrame(rows, columns=["architecture", "weights", "sha256"])
-    jobs = {source_run(name, profile.weights): (name, profile.weights, place.data, place.device) for name in names}
+    slowest_first = [source_run(name, profile.weights) for name in reversed(names)]
+    jobs = {run: (run.architecture, profile.weights, place.data, place.device) for run in slowest_first}
     todo = missing(meanwhile, place) if place.engine == "local" else []
-    done = perform_all(todo, replace(place, engine="local"), 0, dict(reversed(jobs.items())))  # slowest first
+    done = perform_all(todo, replace(place, engine="local"), 0, jobs)
     done = {run.architecture: outcome for run, outcome in done.items()}
     if lacking := {name: outcome.message for name, outcome in done.items() if isinstance(outcome, JobFailed)}:
         raise RuntimeError(f"pretraining did not succeed: {lacking}")

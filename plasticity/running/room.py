@@ -5,11 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .. import data as data_sets
 from ..datasets.cores import usable_cores
 from ..networks import table as networks
 from ..run import Run
+from ..training.device import pick_device
 
 ON_CPU = 2  # workers
 EACH, WITH_MPS = 4, 8  # workers that a GPU gets at most: without MPS their kernels take turns (reference/gpu.md)
@@ -20,28 +22,27 @@ USABLE = 0.9  # of a GPU's memory: the rest is for evaluation, fragments and who
 
 def choose_workers(runs, folder: str | Path, device: str) -> int:
     """2 on a CPU; on GPUs as many as fit in their memory, as there are cores, and as pay: 4 a GPU, 8 where MPS runs."""
-    if device == "cpu" or not torch.cuda.is_available():
+    if pick_device(device).type == "cpu":
         return ON_CPU
     gpus = [int(device[5:])] if device[5:] else range(torch.cuda.device_count())
     memory = min(torch.cuda.get_device_properties(number).total_memory for number in gpus)
-    most = max((taken(run, folder) for run in _kinds(runs)), default=CONTEXT)
-    each = min(int(USABLE * memory / most), WITH_MPS if mps() else EACH, usable_cores() // len(gpus))
+    each = min(int(USABLE * memory / largest(runs, folder)), WITH_MPS if mps() else EACH, usable_cores() // len(gpus))
     return max(1, each) * len(gpus)
 
 
 def explained(runs, folder: str | Path, device: str) -> str:
     """How many workers these runs get unless told otherwise, and why."""
-    count = choose_workers(runs, folder, device)
-    if device == "cpu" or not torch.cuda.is_available():
-        return f"{count} workers, unless WORKERS says otherwise"
-    most = max((taken(run, folder) for run in _kinds(runs)), default=CONTEXT)
-    most = f"the largest run takes an estimated {most / 1e9:.1f} GB of a GPU's memory"
-    return f"{count} workers, unless WORKERS says otherwise: {most}; MPS is {'' if mps() else 'not '}there"
+    count = f"{choose_workers(runs, folder, device)} workers, unless WORKERS says otherwise"
+    if pick_device(device).type == "cpu":
+        return count
+    most = f"the largest run takes an estimated {largest(runs, folder) / 1e9:.1f} GB of a GPU's memory"
+    return f"{count}: {most}; MPS is {'' if mps() else 'not '}there"
 
 
-def _kinds(runs) -> list[Run]:
-    """One run of each kind that takes its own amount."""
-    return list({(run.architecture, run.dataset, run.batch_size, run.optimizer): run for run in runs}.values())
+def largest(runs, folder: str | Path) -> float:
+    """What the run takes that takes most: one of each kind is looked at."""
+    kinds = {(run.architecture, run.dataset, run.batch_size, run.optimizer): run for run in runs}
+    return max((taken(run, folder) for run in kinds.values()), default=CONTEXT)
 
 
 def taken(run: Run, folder: str | Path) -> float:
@@ -61,9 +62,13 @@ def taken(run: Run, folder: str | Path) -> float:
 
 @lru_cache
 def size(architecture: str, pixels: int, classes: int, batch_size: int) -> dict[str, int]:
+    """`counted` of an architecture, once."""
+    return counted(networks.build(architecture, classes, seed=0), pixels, batch_size)
+
+
+def counted(model: nn.Module, pixels: int, batch_size: int) -> dict[str, int]:
     """Without computing it: the parameters of a network, and the bytes that autograd keeps of a batch in float32."""
-    model = networks.build(architecture, classes, seed=0).to("meta").train()
-    kept = {}
+    model, kept = model.to("meta").train(), {}
 
     def keep(tensor):
         kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()

@@ -127,7 +127,8 @@ def jitter(x: Tensor, blends: Tensor, shift: Tensor, turn: list[int]) -> None:
 
 def blend(x: Tensor, factor: Tensor, of_grey: Tensor, of_mean: Tensor) -> None:
     """Brightness, saturation or contrast in place: with black, with the grey image or with its mean."""
-    grey = (x[:, :1] * 0.2989).add_(x[:, 1:2], alpha=0.587).add_(x[:, 2:], alpha=0.114)
+    red, green, blue = at_once.GREY
+    grey = (x[:, :1] * red).add_(x[:, 1:2], alpha=green).add_(x[:, 2:], alpha=blue)
     mean = grey.mean((2, 3), keepdim=True)
     x.mul_(factor).add_(grey.mul_(of_grey).add_(mean.mul_(of_mean))).clamp_(0, 255)
 
