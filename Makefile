@@ -46,7 +46,8 @@ $(if $(filter worker,$(MAKECMDGOALS)),$(if $(ADDRESS),,$(error make worker needs
 said,ENGINE): say ENGINE=tcp://HOST:8786 or ENGINE=FILE.json, as that of `make scheduler`)))
 $(if $(filter scheduler,$(MAKECMDGOALS)),$(if $(filter local %.json,$(ENGINE)),,$(error make scheduler listens on port \
 8786, or says where in ENGINE=FILE.json; not ENGINE=$(call said,ENGINE))))
-INSTALLED := $(firstword $(shell { pwd -P; $(PYTHON) -V; } 2>&1 | cksum))
+HERE = { pwd -P; $(PYTHON) -V; } 2>&1 | cksum
+INSTALLED := $(firstword $(shell $(HERE)))
 
 EXECUTED := $(RESULTS)/notebooks
 PAPERS_NETWORKS := 10_simplenet 11_resnet50 12_vit_b16
@@ -229,4 +230,5 @@ else
 endif
 	$(if $(MOVED),@echo "$(ENVIRONMENT) has the plasticity of another folder or Python: it gets that of this one" >&2; rm $(MOVED))
 	$(PYTHON) -m pip install -q -c constraints.txt -e ".[$(subst -,$(comma),$*)]"
-	@touch $@
+# By the name that the next make looks for: this one had no Python yet when it looked, if it has just made .venv.
+	@set -- $$($(HERE)) && touch $(ENVIRONMENT)/.plasticity-$$1-$*

@@ -163,6 +163,14 @@ def test_an_environment_that_could_not_be_made_is_made_as_soon_as_it_can_be(fold
     assert again[1].split() == ["true", "status", "mini", "--results", "results/mini"], "nothing is installed twice"
 
 
+@SLOW
+def test_an_environment_that_is_made_is_found_by_the_next_make(folder):
+    code, said, errors = make(folder, "status", "PLASTICITY=true")
+    assert (code, errors) == (0, "") and "pip install" in said
+    code, said, errors = make(folder, "status", "PLASTICITY=true")
+    assert (code, errors) == (0, "") and "pip install" not in said
+
+
 def test_an_old_python3_is_refused(folder, tmp_path):
     """Really another Python, where there is one; else one that says that it is."""
     old = tmp_path / "python3"
